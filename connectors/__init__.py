@@ -1,0 +1,1 @@
+"""One file per outside system; `type: slack` in the configuration *is* `connectors/sinks/slack.py`."""

@@ -1,0 +1,1 @@
+"""What a source, sink, store and transport must do."""

@@ -1,0 +1,1 @@
+"""The engine: enrich, match, window, correlate, explain. Pure: time is an argument, nothing is read or written."""

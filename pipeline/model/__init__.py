@@ -1,0 +1,1 @@
+"""Data only: event columns, streams and blocks, incidents. No I/O, no clock, no behaviour beyond derived values."""
