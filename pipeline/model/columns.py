@@ -75,3 +75,33 @@ TOPOLOGY: Final[dict[str, pl.DataType]] = {
 }
 """What enrichment adds. The upstream side has one element an attempt, like `upstream.address`; `former` marks an owner
 that had already given the address back. `k8s.service.name` is the service that the row is about."""
+
+_STATE: Final[dict[str, pl.DataType]] = {
+    "endpoints.ready": pl.Int64(),
+    "endpoints.total": pl.Int64(),
+    "pod.phase": pl.String(),
+    "pod.ready": pl.Boolean(),
+    "pod.restarts": pl.Int64(),
+    "container.waiting.reason": pl.String(),
+    "container.exit.reason": pl.String(),
+    "container.exit.code": pl.Int64(),
+    "node.ready": pl.String(),
+    "node.unschedulable": pl.Boolean(),
+    "policy.egress": pl.Boolean(),
+    "policy.allows_dns": pl.Boolean(),
+}
+
+DERIVED: Final[dict[str, pl.DataType]] = {
+    "counter.name": pl.String(),
+    "counter.instance": pl.String(),
+    "counter.value": pl.Int64(),
+    "counter.increase": pl.Int64(),
+    "counter.interval": pl.Float64(),
+    "object.kind": pl.String(),
+    "object.name": pl.String(),
+    "object.change": pl.String(),
+    **_STATE,
+    **{f"before.{name}": dtype for name, dtype in _STATE.items()},
+}
+"""Rows that are computed from a history: increases of counters between samples (`counter.interval` in seconds), and
+changes of topology objects with the same object's state before (`before.`). `endpoints.*` sum over a service's slices."""

@@ -95,13 +95,13 @@ def _walk(package: str, constant: str) -> dict[str, Any]:
 
 
 @functools.cache
-def envelopes() -> dict[str, Envelope]:
+def all_envelopes() -> dict[str, Envelope]:
     """All envelopes by name."""
     return _walk("envelopes", "ENVELOPE")
 
 
 @functools.cache
-def formats() -> dict[str, Format]:
+def all_formats() -> dict[str, Format]:
     """All formats by name."""
     return _walk("formats", "FORMAT")
 
@@ -110,7 +110,7 @@ def formats() -> dict[str, Format]:
 def columns() -> dict[str, pl.DataType]:
     """The union of the columns that formats declare; two formats that declare one name must agree on its type."""
     union: dict[str, pl.DataType] = {}
-    for fmt in formats().values():
+    for fmt in all_formats().values():
         for name, dtype in fmt.columns.items():
             if union.setdefault(name, dtype) != dtype:
                 raise TypeError(f"format {fmt.name} declares {name} as {dtype}, another format as {union[name]}")

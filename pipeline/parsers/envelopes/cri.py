@@ -1,0 +1,53 @@
+"""CRI log files: `<RFC3339Nano> <stdout|stderr> <tags> <content>` (INTEROP 2.5; kubelet `kuberuntime/logs`).
+
+The bulk of all lines comes this way. `second` and `message` are for the engine's all-rows pass over raw lines; `_unwrap`
+gives the exact time. Neither uses a regex with captures.
+"""
+
+from typing import Final
+
+import polars as pl
+
+from pipeline.model.columns import TIME
+from pipeline.parsers import Context, Envelope
+from pipeline.parsers.shippers import rfc3339, unwrapped
+
+_HEADER: Final = (
+    r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d) (?:stdout|stderr) [FP](?::[^ ]*)?(?: |$)"
+)
+"""The first tag is `F` (full) or `P` (partial); others may follow behind colons and are unknown to this day."""
+
+
+def second(line: pl.Expr) -> pl.Expr:
+    """The second of a raw CRI line as Datetime(us, UTC); null where the line has no CRI time.
+
+    The first 31 characters reach past the zone, and behind `+00:00` not into the text, so a `Z ` in them is the zone.
+    """
+    utc = line.str.head(31).str.contains("Z ", literal=True)
+    fast = pl.when(utc).then(line.str.head(19)).str.to_datetime("%Y-%m-%dT%H:%M:%S", time_unit="us", strict=False)
+    zoned = pl.when(~utc).then(line.str.splitn(" ", 2).struct.field("field_0"))
+    slow = zoned.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us", strict=False).dt.truncate("1s")
+    return pl.coalesce(fast.dt.replace_time_zone("UTC"), slow).cast(TIME)
+
+
+def message(line: pl.Expr) -> pl.Expr:
+    """The content of a raw CRI line; null where the line has fewer than three blanks (junk where it is of another kind)."""
+    return line.str.splitn(" ", 4).struct.field("field_3")
+
+
+def _unwrap(frame: pl.DataFrame, context: Context) -> pl.DataFrame:
+    record = pl.col("record")
+    header = pl.when(record.str.contains(_HEADER)).then(record.str.splitn(" ", 4))
+    parts = frame.select(header.struct.unnest())
+    time = rfc3339(pl.col("field_0"))
+    return unwrapped(
+        parts.with_columns(time=time),
+        time=pl.col("time"),
+        # A line whose header looks right but whose time is impossible (month 13) was not written by a runtime.
+        message=pl.when(pl.col("time").is_not_null()).then(pl.col("field_3").fill_null("")),
+        log_iostream=pl.when(pl.col("time").is_not_null()).then(pl.col("field_1")),
+        partial=pl.when(pl.col("time").is_not_null()).then(pl.col("field_2").str.starts_with("P")),
+    )
+
+
+ENVELOPE = Envelope(name="cri", unwrap=_unwrap, sniff=_HEADER, priority=50)

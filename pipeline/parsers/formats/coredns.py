@@ -1,0 +1,187 @@
+"""All that a CoreDNS or node-cache container prints, told apart by the kind of row.
+
+`coredns.query` is the `log` plugin's line in its default format, `coredns.error` the `errors` plugin's line about a failed
+query, `coredns.plugin` any other `[LEVEL] plugin/x: ` line, and `coredns.log` the rest: banners, signals, reloads, start-up
+errors, panics with their stack, and client-go's klog lines of before 1.9.4.
+
+Versions differ in how a query is logged that got no reply: `NOERROR -` before 1.8.5, `- -` until 1.14.4, then
+`SERVFAIL qr,rd`. The columns keep what was printed; flags `-` mean that no reply was written, whatever the code says. Old
+builds put a time before the level, new ones print none. Names are lower case because CoreDNS prints them so.
+"""
+
+from typing import Final
+
+import polars as pl
+
+from pipeline.model import columns
+from pipeline.parsers import Cheap, Context, Format, text
+
+_TYPES: Final = (
+    "A NS MD MF CNAME SOA MB MG MR NULL PTR HINFO MINFO MX TXT RP AFSDB X25 ISDN RT NSAP NSAP-PTR SIG KEY PX GPOS AAAA LOC "
+    "NXT EID NIMLOC SRV ATMA NAPTR KX CERT DNAME OPT APL DS SSHFP IPSECKEY RRSIG NSEC DNSKEY DHCID NSEC3 NSEC3PARAM TLSA "
+    "SMIMEA HIP NINFO RKEY TALINK CDS CDNSKEY OPENPGPKEY CSYNC ZONEMD SVCB HTTPS SPF UINFO UID GID UNSPEC NID L32 L64 LP "
+    "EUI48 EUI64 NXNAME TKEY TSIG IXFR AXFR MAILB MAILA ANY URI CAA AVC AMTRELAY RESINFO WALLET TA DLV"
+)
+
+# Shared by both faces, so that a slice is valid exactly where the full parse takes the line. The types are spelt out, and
+# codes given as numbers have two digits at most, so that `"GET / HTTP/1.1" 200` is no query.
+_TYPE: Final = "(?:" + "|".join(_TYPES.split()) + r"|TYPE\d{1,5})"
+_ADDRESS: Final = r"(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f:][0-9A-Fa-f:.]{0,30}:[0-9A-Fa-f:.]{0,15}(?:%[0-9A-Za-z_.-]{1,15})?)"
+_NAME: Final = r'[!"$-~]{0,1100}\.'
+_RCODE: Final = r"(?:[A-Z][A-Z0-9]{1,9}|\d{1,2}|-)"
+_FLAG: Final = "(?:qr|aa|tc|rd|ra|z|ad|cd)"
+_FLAGS: Final = f"(?:{_FLAG}(?:,{_FLAG}){{0,7}}|-)"
+
+_HEAD: Final = (
+    r"(?s)^(?:(?P<time>\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d\S*) )?"
+    r"\[(?P<level>DEBUG|INFO|WARNING|ERROR|FATAL)\] (?:plugin/(?P<plugin>[A-Za-z0-9_-]+): )?(?P<rest>.*)$"
+)
+_QUERY: Final = (
+    rf"^\[?(?P<address>{_ADDRESS})\]?:(?P<port>\d{{1,5}}) - \d{{1,5}} "
+    rf'"(?P<type>{_TYPE}) (?P<class>[A-Z][A-Z0-9]*) (?P<name>{_NAME}) (?P<transport>udp|tcp) \d+ \w+ \d+" '
+    rf'(?P<rcode>{_RCODE}) (?P<flags>{_FLAGS}) (?P<size>\d+) (?P<duration>[0-9][^\s"]*)(?: "\d+")?\s*$'
+)
+_FAILED: Final = r"(?s)^(?P<rcode>\d{1,4}) (?P<name>\S*) (?P<type>[A-Z][A-Z0-9-]*): (?P<error>.+)$"
+_FOLDED: Final = r"(?s)^\d+ errors? like '.*' occurred in last \S+"
+_UPSTREAM: Final = rf"(?:->|(?:dial|select|connect) (?:udp|tcp)[46]? )\[?({_ADDRESS})\]?:\d{{1,5}}: "
+_KLOG: Final = r"^([IWEF])(\d{4} \d\d:\d\d:\d\d\.\d+) +\d+ [^\s\]]+:\d+\]"
+
+_DEADLY: Final = (
+    r"^(?:plugin/[A-Za-z0-9_-]+: |\S*:\d+ - Error during parsing: |(?:loading Caddyfile via flag: )?open \S+: |"
+    r"listen (?:tcp|udp)|panic: |fatal error: |runtime: (?:out of memory|goroutine stack exceeds))"
+)
+_QUIET: Final = (
+    r"^(?:CoreDNS-\d|(?:linux|windows|darwin|freebsd)/\w+, go\d|maxprocs: |(?:[a-z]+://)?\S+:\d{1,5}(?: on \S+)?$|"
+    r"goroutine \d+ |\[signal |created by |exit status \d|runtime[ :.]|\s+\S+\.(?:go|s):\d+|"
+    r"[\w./*()\[\]-]+\([0-9a-fx,{} .?]*\)$)"
+)
+
+_COLUMNS: Final[dict[str, pl.DataType]] = {
+    "client.address": pl.String(),
+    "client.port": pl.Int64(),
+    "dns.question.name": pl.String(),
+    "dns.question.type": pl.String(),
+    "dns.question.class": pl.String(),
+    "network.transport": pl.String(),
+    "dns.response_code": pl.String(),
+    "dns.flags": pl.String(),
+    "dns.response.size": pl.Int64(),
+    "event.duration": pl.Float64(),
+    "server.address": pl.String(),
+    "error.message": pl.String(),
+    "coredns.plugin": pl.String(),
+}
+
+
+def parse(lines: pl.DataFrame, context: Context) -> pl.DataFrame:
+    """One row a line; all columns null where the line is nothing that CoreDNS prints."""
+    message = pl.col("message")
+    head = lines.select(
+        message,
+        message.str.extract_groups(_HEAD).alias("head"),
+        message.str.extract_groups(_KLOG).alias("klog"),
+    ).unnest("head")
+    rest, plain = pl.col("rest"), pl.col("plugin").is_null()
+    failure = pl.when(pl.col("plugin") == "errors").then(rest).when(plain & (pl.col("level") == "ERROR")).then(rest)
+    body = head.with_columns(
+        pl.when(plain).then(rest).str.extract_groups(_QUERY).alias("query"),
+        failure.str.extract_groups(_FAILED).alias("failed"),
+        pl.when(failure.str.contains(_FOLDED)).then(rest).alias("folded"),
+    )
+    return body.with_columns(_kind().alias("source")).select(*_common(context), *_values())
+
+
+def _kind() -> pl.Expr:
+    message = pl.col("message")
+    failed = pl.col("failed").struct.field("error").is_not_null() | pl.col("folded").is_not_null()
+    known = pl.col("level").is_not_null() | pl.col("klog").struct.field("1").is_not_null()
+    return (
+        pl.when(pl.col("query").struct.field("address").is_not_null())
+        .then(pl.lit("coredns.query"))
+        .when(failed)
+        .then(pl.lit("coredns.error"))
+        .when(pl.col("plugin").is_not_null())
+        .then(pl.lit("coredns.plugin"))
+        .when(known | message.str.contains(_DEADLY) | message.str.contains(_QUIET))
+        .then(pl.lit("coredns.log"))
+    )
+
+
+def _common(context: Context) -> list[pl.Expr]:
+    letter, stamp = (pl.col("klog").struct.field(name) for name in ("1", "2"))
+    # A start-up error or a panic carries no level, and ends the process.
+    deadly = pl.when(pl.col("message").str.contains(_DEADLY)).then(pl.lit("fatal"))
+    written = text.level(pl.coalesce("level", letter))
+    time = pl.coalesce(text.timestamp(pl.col("time")), text.yearless(stamp, "%m%d %H:%M:%S%.f", context.now))
+    return [
+        pl.col("source"),
+        pl.coalesce(written, deadly).alias("log.level"),
+        time.cast(columns.TIME).alias("event.time"),
+    ]
+
+
+def _values() -> list[pl.Expr]:
+    query, failed = pl.col("query").struct, pl.col("failed").struct
+    error = pl.coalesce(failed.field("error"), "folded")
+    spoken = pl.when((pl.col("source") == "coredns.plugin") & pl.col("level").is_in(["ERROR", "FATAL"])).then("rest")
+    values = {
+        "client.address": query.field("address"),
+        "client.port": query.field("port").cast(pl.Int64, strict=False),
+        "dns.question.name": pl.coalesce(query.field("name"), failed.field("name")),
+        "dns.question.type": pl.coalesce(query.field("type"), failed.field("type")),
+        "dns.question.class": query.field("class"),
+        "network.transport": query.field("transport"),
+        "dns.response_code": query.field("rcode"),
+        "dns.flags": query.field("flags"),
+        "dns.response.size": query.field("size").cast(pl.Int64, strict=False),
+        "event.duration": text.duration(query.field("duration")),
+        "server.address": error.str.extract(_UPSTREAM, 1),
+        "error.message": pl.coalesce(error, spoken),
+        "coredns.plugin": pl.when(pl.col("source") == "coredns.plugin").then("plugin"),
+    }
+    return [values[name].alias(name) for name in _COLUMNS]
+
+
+# The cheap face. Everything before the closing quote of a query is ASCII, so byte and character offsets agree.
+
+
+def _answer(line: pl.Expr) -> pl.Expr:
+    return line.str.slice(line.str.find('" ', literal=True) + 2, 48)
+
+
+def _question(line: pl.Expr) -> pl.Expr:
+    return line.str.slice(line.str.find('"', literal=True) + 1)
+
+
+def _word(value: pl.Expr, index: int) -> pl.Expr:
+    return value.str.splitn(" ", index + 2).struct.field(f"field_{index}")
+
+
+def _client(line: pl.Expr) -> pl.Expr:
+    peer = _word(line.str.slice(line.str.find("[INFO] ", literal=True) + 7, 90), 0)
+    return peer.str.strip_chars_end("0123456789").str.strip_suffix(":").str.strip_chars("[]")
+
+
+FORMAT: Final = Format(
+    name="coredns",
+    columns=_COLUMNS,
+    sources=("coredns.query", "coredns.error", "coredns.plugin", "coredns.log"),
+    parse=parse,
+    verbatim=frozenset(name for name, dtype in _COLUMNS.items() if dtype == pl.String()),
+    cheap={
+        "dns.response_code": Cheap("coredns.query", lambda line: _word(_answer(line), 0), _RCODE),
+        "dns.flags": Cheap("coredns.query", lambda line: _word(_answer(line), 1), _FLAGS),
+        "dns.question.type": Cheap("coredns.query", lambda line: _word(_question(line).str.head(24), 0), _TYPE),
+        "dns.question.name": Cheap("coredns.query", lambda line: _word(_question(line), 2), _NAME),
+        "client.address": Cheap("coredns.query", _client, _ADDRESS),
+    },
+    containers=("coredns", "node-cache", "node-local-dns", "nodelocaldns"),
+    images=("(?:.*/)?coredns", "(?:.*/)?k8s-dns-node-cache", "(?:.*/)?rancher-hardened-coredns", "(?:.*/)?hardened-coredns"),
+    apps=("coredns", "node-local-dns", "nodelocaldns"),
+    processes=("coredns", "node-cache"),
+    sniff=(
+        r"^(?:\d{4}\S+ (?:\d\d:\d\d:\d\d )?)?\[(?:DEBUG|INFO|WARNING|ERROR|FATAL)\] "
+        r'(?:plugin/\w+: |\S+:\d+ - \d+ "|SIGTERM: |Reloading)|^CoreDNS-\d|^(?:\.|[a-z.]+):53$|^maxprocs: '
+    ),
+    priority=20,
+)

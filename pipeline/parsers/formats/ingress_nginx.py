@@ -1,0 +1,160 @@
+"""ingress-nginx: access lines in the default format `upstreaminfo`, nginx's error log and the controller's klog lines.
+
+Access: `$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent"
+$request_length $request_time [$proxy_upstream_name] [$proxy_alternative_upstream_name] $upstream_addr
+$upstream_response_length $upstream_response_time $upstream_status $req_id` (ingress-nginx, log-format). The lists
+`upstream.*` have one element an attempt. They are null where nginx answered itself (`-`); an attempt that failed before
+nginx knew the peer (`socket() failed`) is written as nothing and is one null element.
+"""
+
+from typing import Final
+
+import polars as pl
+
+from pipeline.model.columns import PARSED
+from pipeline.parsers import Cheap, Context, Format, nginx_text, text
+
+COLUMNS: Final[dict[str, pl.DataType]] = {
+    **nginx_text.ERROR_COLUMNS,
+    "http.request.bytes": pl.Int64(),
+    "http.request.id": pl.String(),
+    "http.response.bytes": pl.Int64(),
+    "http.response.status_code": pl.Int64(),
+    "event.duration": pl.Float64(),
+    "upstream.status": pl.List(pl.Int64()),
+    "upstream.duration": pl.List(pl.Float64()),
+    "upstream.bytes": pl.List(pl.Int64()),
+    "user_agent.original": pl.String(),
+    "nginx.alternative": pl.String(),
+}
+"""`nginx.alternative` is the canary backend that took the request instead of `upstream.name`; durations are seconds."""
+
+_ACCESS: Final = (
+    rf"(?s)^{nginx_text.COMBINED} "
+    r"(?P<length>\d+) (?P<duration>\d+\.\d+) \[(?P<name>[^\]]*)\] (?:\[(?P<alternative>[^\]]*)\] )?(?P<rest>.*)$"
+)
+_SNIFF: Final = r'^\S+ - .* \[[^\]]+\] "[^"]*" \d{3} \d+ "[^"]*" "[^"]*" \d+ \d+\.\d+ \[[^\]]*\] '
+
+
+def _list(name: str, element: str) -> str:
+    return f"(?P<{name}>{element}(?:(?:, | : ){element})*)"
+
+
+_REST: Final = "(?s)^{} {} {} {}(?: (?P<id>.*))?$".format(
+    _list("peers", r"[^\s,]*"),
+    _list("lengths", "(?:-|[0-9]*)"),
+    _list("times", "(?:-|[0-9.]*)"),
+    _list("codes", "(?:-|[0-9]*)"),
+)
+_KLOG: Final = r"^(?P<level>[IWEF])(?P<time>\d{4} \d\d:\d\d:\d\d\.\d{6}) +\d+ [^\s:\]]+:\d+\] "
+
+_PLACEHOLDER: Final = "upstream_balancer"
+"""The one upstream group in ingress-nginx's configuration: it names no backend."""
+
+
+def _tried(values: pl.Expr, peers: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    return nginx_text.numbers(nginx_text.attempts(values, peers), dtype)
+
+
+def _access(line: pl.Expr, rest: pl.Expr) -> dict[str, pl.Expr]:
+    field, tail = line.struct.field, rest.struct.field
+    peers = tail("peers")
+    return {
+        "source": pl.when(field("status").is_not_null()).then(pl.lit("ingress-nginx.access")),
+        "event.time": nginx_text.local_time(field("time")),
+        "client.address": field("client"),
+        **nginx_text.request(field("request")),
+        "http.request.bytes": field("length").cast(pl.Int64, strict=False),
+        "http.request.id": nginx_text.present(tail("id")),
+        "http.response.bytes": field("bytes").cast(pl.Int64, strict=False),
+        "http.response.status_code": field("status").cast(pl.Int64, strict=False),
+        "event.duration": field("duration").cast(pl.Float64, strict=False),
+        "upstream.name": nginx_text.present(field("name")),
+        **nginx_text.addresses(nginx_text.attempts(peers, peers)),
+        "upstream.status": _tried(tail("codes"), peers, pl.Int64()),
+        "upstream.duration": _tried(tail("times"), peers, pl.Float64()),
+        "upstream.bytes": _tried(tail("lengths"), peers, pl.Int64()),
+        "user_agent.original": nginx_text.present(field("agent")),
+        "nginx.alternative": nginx_text.present(field("alternative")),
+    }
+
+
+def _error(groups: pl.Expr) -> dict[str, pl.Expr]:
+    fields = nginx_text.error_fields(groups, "ingress-nginx.error")
+    name = fields["upstream.name"]
+    return {**fields, "upstream.name": pl.when(name != _PLACEHOLDER).then(name)}
+
+
+def _controller(groups: pl.Expr, context: Context) -> dict[str, pl.Expr]:
+    level = groups.struct.field("level")
+    return {
+        "source": pl.when(level.is_not_null()).then(pl.lit("ingress-nginx.controller")),
+        "log.level": text.level(level),
+        "event.time": text.yearless(groups.struct.field("time"), "%m%d %H:%M:%S%.f", context.now),
+    }
+
+
+def parse(frame: pl.DataFrame, context: Context) -> pl.DataFrame:
+    """`message` to `PARSED` and `COLUMNS`, row by row; a line that is none of the three kinds is null throughout."""
+    message = pl.col("message")
+    split = frame.select(
+        access=message.str.extract_groups(_ACCESS),
+        error=nginx_text.error_groups(message),
+        klog=message.str.extract_groups(_KLOG),
+    ).with_columns(rest=pl.col("access").struct.field("rest").str.extract_groups(_REST))
+    kinds = [
+        _access(pl.col("access"), pl.col("rest")),
+        _error(pl.col("error")),
+        _controller(pl.col("klog"), context),
+    ]
+    return split.select(nginx_text.coalesced(kinds, PARSED | COLUMNS))
+
+
+def _status(line: pl.Expr) -> pl.Expr:
+    return line.str.slice(line.str.find('" ', literal=True) + 2, 3)
+
+
+def _bytes(line: pl.Expr) -> pl.Expr:
+    return line.str.slice(line.str.find('" ', literal=True) + 6, 20).str.splitn(" ", 2).struct.field("field_0")
+
+
+def _behind_agent(line: pl.Expr) -> pl.Expr:
+    # Browsers embedded in apps write brackets into their user agent, so brackets count only behind the last quote.
+    return line.str.splitn('" ', 4).struct.field("field_3")
+
+
+def _duration(line: pl.Expr) -> pl.Expr:
+    return _behind_agent(line).str.splitn(" ", 3).struct.field("field_1")
+
+
+def _name(line: pl.Expr) -> pl.Expr:
+    return _behind_agent(line).str.splitn("[", 3).struct.field("field_1").str.strip_suffix("] ")
+
+
+def _address(line: pl.Expr) -> pl.Expr:
+    # The last attempt: the first word that ends in a port and is followed by neither a comma nor a redirect's colon.
+    tail = _behind_agent(line)
+    peer = tail.str.slice(tail.str.find(r"[^ ,]+:\d+ [^:]")).str.splitn(" ", 2).struct.field("field_0")
+    return peer.str.strip_chars_end("0123456789").str.strip_suffix(":").str.strip_chars("[]")
+
+
+FORMAT: Final = Format(
+    name="ingress-nginx",
+    columns=COLUMNS,
+    sources=("ingress-nginx.access", "ingress-nginx.error", "ingress-nginx.controller"),
+    parse=parse,
+    verbatim=frozenset(name for name, dtype in COLUMNS.items() if dtype == pl.String),
+    cheap={
+        "http.response.status_code": Cheap("ingress-nginx.access", _status, r"[1-9]\d\d", pl.Int64()),
+        "http.response.bytes": Cheap("ingress-nginx.access", _bytes, r"\d{1,18}", pl.Int64()),
+        "event.duration": Cheap("ingress-nginx.access", _duration, r"\d{1,9}\.\d{3}", pl.Float64()),
+        "upstream.name": Cheap("ingress-nginx.access", _name, r"[A-Za-z0-9][A-Za-z0-9.-]*"),
+        # One String, the address of the last attempt, where the full parse gives the list of all.
+        "upstream.address": Cheap("ingress-nginx.access", _address, r"\d+(?:\.\d+){3}|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*"),
+    },
+    containers=("(?:rke2-)?ingress-nginx-controller", "nginx-ingress-controller"),
+    images=("(?:.*/)?ingress-nginx/controller(?:-chroot)?", "(?:.*/)?nginx-ingress-controller"),
+    apps=("(?:rke2-)?ingress-nginx(?:-controller)?",),
+    sniff=_SNIFF,
+    priority=20,
+)

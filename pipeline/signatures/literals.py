@@ -1,0 +1,102 @@
+"""The required literal of a detection: a set of byte strings of which every matching row contains at least one.
+
+The scan of the raw block looks for these alone; the whole rule is verified on the rows they hit. A literal must not
+contain what JSON, HTML or /dev/kmsg may escape, nor anything outside ASCII: the raw bytes are then not the message.
+"""
+
+import re
+import re._constants as sre
+import re._parser as sre_parser
+from collections.abc import Callable
+
+from pipeline.signatures.detection import All, Not, Some, Test, Tree, unescape
+
+MINIMUM = 3
+_ESCAPED = re.compile(r"""["\\/<>&'\x00-\x1f\x7f-\U0010ffff]+""")
+_RUST_ONLY = re.compile(r"\[\[|&&|--|~~|\\[pPxz]")
+"""Syntax that the two engines read differently: nested classes, set operations, Unicode classes."""
+
+Literals = frozenset[str]
+
+
+def required(tree: Tree, verbatim: Callable[[str], bool]) -> Literals | None:
+    """The literals of `tree`, lower-case, or None where some matching row may contain none.
+
+    `verbatim` tells whether a column's value stands letter by letter in the raw text.
+    """
+    if isinstance(tree, Test):
+        return _of_test(tree) if verbatim(tree.field) else None
+    if isinstance(tree, Not):
+        return None
+    sets = [required(child, verbatim) for child in tree.children]
+    if isinstance(tree, All):
+        usable = [found for found in sets if found]
+        return max(usable, key=_quality) if usable else None
+    if not sets or any(found is None for found in sets):
+        return None
+    return frozenset().union(*(found for found in sets if found))
+
+
+def _quality(literals: Literals) -> tuple[int, int, list[str]]:
+    """Longer is rarer; fewer is cheaper; the rest only makes the choice stable."""
+    return min(len(text) for text in literals), -len(literals), sorted(literals)
+
+
+def _of_test(test: Test) -> Literals | None:
+    if test.kind == "re":
+        return of_regex(str(test.value))
+    if test.kind not in ("eq", "contains", "startswith", "endswith") or not isinstance(test.value, str):
+        return None
+    runs = re.split(r"(?<!\\)[*?]", test.value)
+    return _best(unescape(run) for run in runs)
+
+
+def _best(runs: "object") -> Literals | None:
+    pieces = [piece.lower() for run in runs for piece in _ESCAPED.split(run)]  # type: ignore[attr-defined]
+    best = max(pieces, key=len, default="")
+    return frozenset({best}) if len(best) >= MINIMUM else None
+
+
+def of_regex(pattern: str) -> Literals | None:
+    """The literals that every match of a Rust regex contains; None where none can be derived.
+
+    Read by the standard library's parser (rules are compiled once): what it cannot read has no derivable literal.
+    """
+    if _RUST_ONLY.search(pattern):
+        return None
+    try:
+        parsed = sre_parser.parse(pattern)
+    except (re.error, OverflowError, RecursionError):
+        return None
+    return _of_sequence(list(parsed))
+
+
+def _of_sequence(items: "list[tuple[object, object]]") -> Literals | None:
+    runs: list[str] = [""]
+    found: list[Literals] = []
+    for operator, argument in items:
+        if operator is sre.LITERAL:
+            runs[-1] += chr(argument)  # type: ignore[arg-type]
+            continue
+        if operator is sre.AT:
+            continue
+        inner = _of_item(operator, argument)
+        if inner:
+            found.append(inner)
+        runs.append("")
+    own = _best(runs)
+    if own:
+        found.append(own)
+    return max(found, key=_quality) if found else None
+
+
+def _of_item(operator: object, argument: "object") -> Literals | None:
+    if operator is sre.SUBPATTERN:
+        return _of_sequence(list(argument[3]))  # type: ignore[index]
+    if operator in (sre.MAX_REPEAT, sre.MIN_REPEAT, sre.POSSESSIVE_REPEAT) and argument[0] >= 1:  # type: ignore[index]
+        return _of_sequence(list(argument[2]))  # type: ignore[index]
+    if operator is sre.BRANCH:
+        branches = [_of_sequence(list(branch)) for branch in argument[1]]  # type: ignore[index]
+        if all(branches):
+            return frozenset().union(*(branch for branch in branches if branch))
+    return None

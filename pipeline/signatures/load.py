@@ -1,0 +1,190 @@
+"""Rule folders to a `RuleSet`: read, validate, resolve, compile; every problem of every file in one run.
+
+`load` is what the commands use: it takes the compiled rules from the user's cache when nothing changed. `build` always
+works from the files.
+"""
+
+import hashlib
+import os
+import pickle
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pipeline.errors import Problem, SignatureError, UsageError
+from pipeline.signatures import compiler, document, lint
+from pipeline.signatures.detection import nearest
+from pipeline.signatures.document import Document, Loc
+from pipeline.signatures.entry import Entry
+from pipeline.signatures.models import SIGNATURE_KEYS, Block, Filter, Signature
+from pipeline.signatures.ruleset import RuleSet
+
+RULE_FILE = "rule.yaml"
+
+
+def packaged() -> Path:
+    """The signatures that come with Headwater: inside the wheel, or in the source tree."""
+    inside = Path(str(resources.files("pipeline"))) / "_rules"
+    return inside if inside.is_dir() else Path(str(resources.files("pipeline"))).parent / "rules"
+
+
+def files(folders: Sequence[Path]) -> list[Path]:
+    """Every YAML file of the folders that holds rules: all but `cases.yaml`, in a stable order."""
+    found: list[Path] = []
+    for folder in folders:
+        if folder.is_file():
+            found.append(folder)
+        elif folder.is_dir():
+            found.extend(path for path in folder.rglob("*.y*ml") if path.suffix in (".yaml", ".yml") and path.stem != "cases")
+        else:
+            raise UsageError(f"rules cannot be read from {folder}: there is no such folder; name one that holds rule.yaml files")
+    return sorted(found)
+
+
+def load(folders: Sequence[Path] | None = None, *, cache: Path | None = None) -> RuleSet:
+    """The compiled rules of the folders (default: the packaged ones). Raises SignatureError with every problem."""
+    paths = files(folders or [packaged()])
+    digest = content_hash(paths)
+    stored = (cache or cache_folder()) / f"rules-{digest}.pickle"
+    try:
+        found = pickle.loads(stored.read_bytes())  # noqa: S301 (our own file, in the user's own cache)
+        if isinstance(found, RuleSet):
+            return found
+    except Exception:  # noqa: BLE001, S110 (a damaged or missing cache only costs time: anything may come out of a pickle)
+        pass
+    ruleset, problems = build(paths, digest)
+    if ruleset is None:
+        raise SignatureError([problem for problem in problems if not problem.warning])
+    _store(stored, ruleset)
+    return ruleset
+
+
+def build(paths: Sequence[Path], digest: str = "") -> tuple[RuleSet | None, list[Problem]]:
+    """The compiled rules of the files, or None, and all problems (warnings among them)."""
+    problems: list[Problem] = []
+    entries: list[Entry] = []
+    for path in paths:
+        documents, found = document.read(path)
+        problems.extend(found)
+        for parsed in documents:
+            entry = _validate(parsed, problems)
+            if entry:
+                entries.append(entry)
+    problems.extend(_duplicates(entries))
+    ruleset = compiler.compile_rules(entries, problems, digest or content_hash(paths))
+    problems.extend(lint.check(entries, ruleset))
+    failed = any(not problem.warning for problem in problems)
+    return (None if failed else ruleset), sorted(set(problems))
+
+
+def content_hash(paths: Iterable[Path]) -> str:
+    """A hash of the rule files and of this version of Headwater (a new one may compile them otherwise)."""
+    digest = hashlib.sha256(_version().encode())
+    for path in paths:
+        digest.update(str(path).encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:24]
+
+
+def _version() -> str:
+    """The installed version; while developing, also the newest change of the code that compiles rules."""
+    code = Path(__file__).parent.parent
+    newest = max(path.stat().st_mtime_ns for part in ("signatures", "parsers", "model") for path in (code / part).rglob("*.py"))
+    try:
+        return f"{metadata.version('headwater')}-{newest}"
+    except metadata.PackageNotFoundError:
+        return str(newest)
+
+
+def cache_folder() -> Path:
+    """Where compiled rules are kept; safe to delete."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "headwater"
+
+
+def _store(path: Path, ruleset: RuleSet) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(f".{os.getpid()}")
+        temporary.write_bytes(pickle.dumps(ruleset))
+        temporary.replace(path)
+    except OSError:
+        return  # a cache that cannot be written only costs time
+
+
+def _validate(parsed: Document, problems: list[Problem]) -> Entry | None:
+    value = parsed.value
+    if not isinstance(value, dict):
+        problems.append(parsed.problem((), "a rule must be a map of keys", "see CONTRIBUTING, 'add a signature'"))
+        return None
+    model = _kind(value)
+    slug = parsed.path.parent.name if model is Signature else None
+    if model is not Signature:
+        value = _drop_custom(parsed, value, problems)
+    try:
+        return Entry(model.model_validate(value), parsed, slug)
+    except ValidationError as error:
+        problems.extend(_explain(parsed, model, item) for item in error.errors(include_url=False))
+        return None
+
+
+def _kind(value: Mapping[str, Any]) -> type[Signature] | type[Block] | type[Filter]:
+    if "filter" in value:
+        return Filter
+    return Signature if {"version", "layer"} & set(value) else Block
+
+
+def _drop_custom(parsed: Document, value: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:
+    """Sigma allows custom top-level keys: those far from every known word are a warning, those near one stay an error."""
+    known = set(Block.model_fields) | set(Filter.model_fields) | SIGNATURE_KEYS
+    custom = [key for key in value if key not in known and not nearest(key, known)]
+    problems.extend(parsed.problem((key,), f"custom key '{key}' is ignored", warning=True) for key in custom)
+    return {key: item for key, item in value.items() if key not in custom}
+
+
+def _explain(parsed: Document, model: type[Signature] | type[Block] | type[Filter], error: Any) -> Problem:
+    loc: Loc = tuple(part for part in error["loc"])
+    name = str(loc[-1]) if loc else ""
+    if error["type"] == "extra_forbidden":
+        return parsed.problem(loc, f"unknown key '{name}'", nearest(name, _known_keys(model)) or "remove it")
+    if error["type"] == "missing":
+        what = f"missing key '{name}'"
+        return parsed.problem(loc[:-1], what, "every signature must carry it" if model is Signature else "add it")
+    message = error["msg"].removeprefix("Value error, ")
+    return parsed.problem(loc, f"{'.'.join(str(part) for part in loc)}: {message}" if loc else message)
+
+
+def _known_keys(model: type[Signature] | type[Block] | type[Filter]) -> set[str]:
+    """Every key of the language below a model: unknown ones are compared with all, whatever their level."""
+    keys: set[str] = set()
+
+    def walk(schema: Any) -> None:
+        if isinstance(schema, dict):
+            keys.update(schema.get("properties", {}))
+            for part in schema.values():
+                walk(part)
+        elif isinstance(schema, list):
+            for part in schema:
+                walk(part)
+
+    walk(model.model_json_schema())
+    return keys
+
+
+def _duplicates(entries: Sequence[Entry]) -> list[Problem]:
+    problems: list[Problem] = []
+    for key in ("name", "id"):
+        first: dict[str, Entry] = {}
+        for entry in entries:
+            value = getattr(entry.model, key)
+            if value is None:
+                continue
+            if value in first:
+                other = first[value].document
+                where = f"{other.path}:{other.where((key,))[0]}"
+                problems.append(entry.document.problem((key,), f"duplicate {key} '{value}'", f"{where} has it already"))
+            first.setdefault(value, entry)
+    return problems
