@@ -13,8 +13,10 @@ LOCKED := .venv/.locked
 READY := .venv/.ready
 PYTEST_ARGS ?=
 LINT_PATHS := pipeline connectors tests .ci
+lock_options := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
+    --custom-compile-command "make lock" --no-emit-index-url --no-emit-find-links
 
-.PHONY: help demo test quick lint format types bench lock dist clean venv
+.PHONY: help demo test quick lint format cover bench lock dist clean venv
 
 help:  ## Say what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -38,6 +40,10 @@ format: $(READY)  ## Format the code and mend what can be mended by machine
 	$(BIN)/ruff format $(LINT_PATHS)
 	$(BIN)/ruff check --fix $(LINT_PATHS)
 
+cover: $(READY)  ## Which lines and branches the quick tests miss
+	$(BIN)/coverage run -m pytest -m "not integration and not slow" $(PYTEST_ARGS)
+	$(BIN)/coverage report
+
 bench: $(READY)  ## Measure speed and memory; BENCHMARKS.md says what was found
 	$(BIN)/python -m tests.benchmark
 
@@ -49,8 +55,6 @@ lock: $(READY)  ## Lock the dependencies anew
 	$(BIN)/python -m pip install --quiet --group lock
 	$(BIN)/uv pip compile pyproject.toml $(lock_options) --output-file requirements.lock
 	$(BIN)/uv pip compile pyproject.toml $(lock_options) --group dev --constraints requirements.lock --output-file requirements-dev.lock
-lock_options := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' \
-    --no-emit-index-url --no-emit-find-links
 
 clean:  ## Remove whatever make made
 	rm -rf .venv build dist .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

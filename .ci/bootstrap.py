@@ -20,6 +20,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import urllib.error
 import urllib.parse
 import urllib.request
 import venv
@@ -114,8 +115,12 @@ def _fetch(url: str) -> tuple[bytes, str]:
     if login:
         secret = base64.b64encode(urllib.parse.unquote(login).encode()).decode()
         request.add_unredirected_header("Authorization", f"Basic {secret}")
-    with urllib.request.urlopen(request, timeout=60, context=context) as answer:
-        return answer.read(), answer.headers.get_content_type()
+    try:
+        with urllib.request.urlopen(request, timeout=60, context=context) as answer:
+            return answer.read(), answer.headers.get_content_type()
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise
 
 
 def downloaded_wheel(lock: Path, folder: Path) -> Path:
@@ -160,20 +165,21 @@ def debian_wheel(folder: Path) -> Path:
     for part in ("lists/partial", "cache/archives/partial"):
         (root / part).mkdir(parents=True)
     apt = ["apt-get", "-qq", f"-oDir::State::Lists={root}/lists", f"-oDir::Cache={root}/cache"]
-    # Whether the update went well is not asked: a source that has nothing to do with pip may fail.
-    _run([*apt, "update"], root)
-    _run([*apt, "download", "python3-pip-whl"], root, check=True)
-    _run(["dpkg-deb", "--extract", *map(str, root.glob("*.deb")), str(root)], root, check=True)
+    # The update may fail for a source that has nothing to do with pip: what counts is whether the package is found.
+    said = [_run([*apt, *words], root) for words in (["update"], ["download", "python3-pip-whl"])]
+    package = next(root.glob("*.deb"), None)
+    if package is None:
+        raise NoPipError(f"apt-get did not fetch python3-pip-whl: {' / '.join(said)}")
+    _run(["dpkg-deb", "--extract", str(package), str(root)], root)
     return next((root / DISTRIBUTION_WHEELS.relative_to("/")).glob("pip-*.whl"))
 
 
-def _run(command: list[str], folder: Path, *, check: bool = False) -> None:
+def _run(command: list[str], folder: Path) -> str:
+    """What a command complained of."""
     try:
-        subprocess.run(command, cwd=folder, capture_output=True, text=True, check=check)
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False).stderr.strip()
     except OSError as error:
         raise NoPipError(f"there is no {command[0]}") from error
-    except subprocess.CalledProcessError as error:
-        raise NoPipError(f"`{' '.join(command[:1] + command[-2:])}` failed: {error.stderr.strip()}") from error
 
 
 def find_pip(environment: Path, lock: Path, folder: Path) -> list[str]:

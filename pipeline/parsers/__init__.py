@@ -19,6 +19,8 @@ from typing import Any
 
 import polars as pl
 
+from pipeline.model.vocabulary import Facts, Vocabulary
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What a parser may need beside the text: `boot_time` of the node (kernel records count from it; UTC), and `now`,
@@ -65,7 +67,7 @@ class Format:
     of `columns` that is also a common one (`message`, `k8s.pod.name`) replaces the common one where it is not null.
 
     `sources` are the row kinds it may yield; `verbatim` those String columns whose value stands letter by letter in the
-    text, so that a rule on them has a literal to scan for. `containers`, `images`, `apps`, `processes` are the defaults by which a
+    text, so that a rule on them has a literal to scan for. `containers`, `images`, `apps`, `processes`, `pods` are the defaults by which a
     stream is given this format (regexes, whole name; images without registry and tag); else `sniff` over the first lines decides, larger
     `priority` first. `cheap` is the all-rows face, by column name.
     """
@@ -80,6 +82,7 @@ class Format:
     images: tuple[str, ...] = ()
     apps: tuple[str, ...] = ()
     processes: tuple[str, ...] = ()
+    pods: tuple[str, ...] = ()
     sniff: str | None = None
     priority: int = 0
 
@@ -115,3 +118,13 @@ def columns() -> dict[str, pl.DataType]:
             if union.setdefault(name, dtype) != dtype:
                 raise TypeError(f"format {fmt.name} declares {name} as {dtype}, another format as {union[name]}")
     return union
+
+
+@functools.cache
+def vocabulary() -> Vocabulary:
+    """What rules may name."""
+    facts = [
+        Facts(fmt.name, fmt.sources, frozenset(fmt.columns), fmt.verbatim, frozenset(fmt.cheap))
+        for fmt in all_formats().values()
+    ]
+    return Vocabulary(columns(), facts)

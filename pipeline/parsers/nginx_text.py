@@ -1,9 +1,9 @@
 """What the parsers of nginx and its relatives share: request lines, upstream lists and the error log.
 
-Shapes: nginx `ngx_http_log_module` (default escaping writes `"`, `\\` and every byte outside printable ASCII as `\\xHH`),
+Shapes: nginx `ngx_http_log_module` (its default escaping leaves only printable ASCII, and no quote or backslash),
 `ngx_http_upstream_module` (attempts are parted by `, `, internal redirects by ` : `) and the error log, whose details
 follow the text in a fixed order: client, server, request, subrequest, upstream, host, referrer. The functions take and
-give Polars expressions and are meant for full parses.
+give Polars expressions; those named `cheap_*` are for all rows, the others for full parses.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,19 +31,22 @@ ERROR_COLUMNS: Final[dict[str, pl.DataType]] = {
 """What an error line may yield. `error.message` is the text before the details, `error.code` the errno in it."""
 
 COMBINED: Final = (
-    r"(?P<client>\S+) - (?:\[[^\]]*\] - )?(?P<user>.*?) \[(?P<time>\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4})\] "
-    r'"(?P<request>[^"]*)" (?P<status>\d{3}) (?P<bytes>\d+) "(?P<referrer>[^"]*)" "(?P<agent>[^"]*)"'
+    r"(?P<client>[!#-~]+) - (?P<user>[ !#-~]*?) \[(?P<time>[0-9]{2}/[A-Z][a-z]{2}/[0-9]{4}:[0-9:]{8} [+-][0-9]{4})\] "
+    r'"(?P<request>(?:[!#-~][ !#-~]*)?)" (?P<status>[0-9]{3}) (?P<bytes>[0-9]{1,18}) '
+    r'"(?P<referrer>(?:[^" ][^"]*)?)" "(?P<agent>(?:[^" ][^"]*)?)"'
 )
-"""nginx's predefined `combined` format; old ingress-nginx wrote the client a second time, in brackets."""
+"""nginx's predefined `combined` format. No value begins with a space, so a quote before a space ends a field; up to the
+end of the request only ASCII is taken, as escaping leaves it, because `cheap_status` counts on it."""
 
 ERROR_SNIFF: Final = r"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[[a-z]+\] \d+#\d+: "
 
+_LEVEL: Final = "debug|info|notice|warn|error|crit|alert|emerg"
 _ERROR: Final = (
-    r"(?s)^(?:(?P<time>\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) \[(?P<level>[a-z]+)\] \d+#\d+: (?:\*(?P<connection>\d+) )?"
-    r"|nginx: \[(?P<early>[a-z]+)\] )(?P<text>.*)$"
+    rf"(?s)^(?:(?P<time>\d{{4}}/\d\d/\d\d \d\d:\d\d:\d\d) \[(?P<level>{_LEVEL})\] \d+#\d+: (?:\*(?P<connection>\d+) )?"
+    rf"|nginx: (?:\[(?P<early>{_LEVEL})\] )?)(?P<text>.*)$"
 )
-_METHOD: Final = r"^([A-Z][A-Z_-]*)(?: |$)"
-_HOST: Final = r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.*-]+)"
+_TIMED_OUT: Final = 110
+_HOST: Final = r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)"
 _ADDRESS: Final = r"^(unix:.*|\[[^\]]*\]|[^:]+)(?::\d*)?$"
 _IP: Final = r"^(?:[0-9]+(?:\.[0-9]+){3}|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)$"
 
@@ -53,32 +56,39 @@ def present(value: pl.Expr) -> pl.Expr:
     return pl.when(~value.is_in(["", "-"])).then(value)
 
 
-def local_time(value: pl.Expr) -> pl.Expr:
-    """`$time_local` (`23/Nov/2026:04:22:23 +0000`, String) to UTC; null when it is no date."""
-    return value.str.to_datetime("%d/%b/%Y:%H:%M:%S %z", strict=False, time_unit="us", time_zone="UTC")
+def local_time(value: pl.Expr, form: str = "%d/%b/%Y:%H:%M:%S %z") -> pl.Expr:
+    """`$time_local` (`23/Nov/2026:04:22:23 +0000`), or a String in another chrono form, to UTC; null if implausible."""
+    time = value.str.to_datetime(form, strict=False, time_unit="us", time_zone="UTC")
+    # Polars reads years that Python cannot hold.
+    return pl.when(time.dt.year().is_between(1970, 2261)).then(time)
 
 
-def request(line: pl.Expr) -> dict[str, pl.Expr]:
+def request(line: pl.Expr, *, schemeless: bool = False) -> dict[str, pl.Expr]:
     """A request line to method, path without query and, of an absolute target, the host without port; all String.
 
-    Null where the line is no HTTP request: binary junk of TLS on a plain port, `<BADREQ>`, nothing at all.
+    `schemeless` reads `host/path` as well, which is how HAProxy's controllers write it. Null where the line is no HTTP
+    request: binary junk of TLS on a plain port, `<BADREQ>`, nothing at all.
     """
-    method = line.str.extract(_METHOD, 1)
-    target = line.str.extract(r"(?s)^[A-Z][A-Z_-]* (.+?)(?: HTTP/[0-9.]+)?$", 1).str.replace(r"^[a-z]+://", "")
+    target = line.str.extract(r"(?s)^[A-Z][A-Z_-]* (.+?)(?: HTTP/[0-9.]+)?$", 1)
+    scheme = r"(?:[a-z]+://)?" if schemeless else r"[a-z]+://"
     return {
-        "http.request.method": method,
-        "url.path": target.str.extract(rf"(?s)^(?:{_HOST}(?::\d+)?)?(/[^?]*)", 1),
-        "url.domain": target.str.extract(rf"^({_HOST})(?::\d+)?(?:[/?]|$)", 1),
+        "http.request.method": line.str.extract(r"^([A-Z][A-Z_-]*) ", 1),
+        "url.path": target.str.extract(rf"(?s)^(?:{scheme}{_HOST}(?::\d+)?)?(/[^?]*)", 1),
+        "url.domain": target.str.extract(rf"^{scheme}({_HOST})(?::\d+)?(?:[/?]|$)", 1),
     }
 
 
 def attempts(values: pl.Expr, peers: pl.Expr) -> pl.Expr:
-    """`$upstream_*` to List(String), one element an attempt; null where `$upstream_addr` is `-`: none was made.
+    """`$upstream_*` to List(String) with an element for each in `$upstream_addr`; null where that is `-`, no attempt.
 
     A value of `-` alone is not enough: so looks the status of an attempt that was never answered.
     """
-    listed = values.str.replace_all(" : ", ", ", literal=True).str.split(", ")
+    listed = _listed(values).list.gather(pl.int_ranges(_listed(peers).list.len()), null_on_oob=True)
     return pl.when(peers != "-").then(listed.list.eval(present(pl.element())))
+
+
+def _listed(values: pl.Expr) -> pl.Expr:
+    return values.str.replace_all(" : ", ", ", literal=True).str.split(", ")
 
 
 def addresses(peers: pl.Expr) -> dict[str, pl.Expr]:
@@ -102,13 +112,13 @@ def error_fields(groups: pl.Expr, source: str) -> dict[str, pl.Expr]:
     """`PARSED` and `ERROR_COLUMNS` of an error line, from what `error_groups` gave; times count as UTC.
 
     nginx writes errno as `(110: ...)`; the number is taken because its words differ between glibc and musl. A failed
-    look-up has its DNS response code in the same place and OpenSSL's `(10:certificate ...)` has no space: neither is errno.
+    look-up has a DNS response code in the same place, OpenSSL's `(10:certificate ...)` no space: neither is errno.
     """
     whole = groups.struct.field("text").str.replace(", udp client: ", ", client: ", literal=True)
     parts = whole.str.splitn(", client: ", 2)
     said, details = parts.struct.field("field_0"), parts.struct.field("field_1")
     code = said.str.extract(r"\((\d{1,9}): [^()]*\)(?: while [^\"()]*)?$", 1).cast(pl.Int64, strict=False)
-    lookup = said.str.contains("could not be resolved (", literal=True) & (code != 110)
+    lookup = said.str.contains("could not be resolved (", literal=True) & (code != _TIMED_OUT)
     return {
         "source": pl.when(said.is_not_null()).then(pl.lit(source)),
         "log.level": text.level(pl.coalesce(groups.struct.field("level"), groups.struct.field("early"))),
@@ -129,7 +139,7 @@ def _request_details(details: pl.Expr) -> dict[str, pl.Expr]:
     fields = request(line)
     host = details.str.extract(rf', host: "({_HOST})(?::\d+)?"', 1)
     # A listener's address stands here before the request is known, `_` is the server without a name.
-    server = details.str.extract(r"^[^,]*, server: ([^, ]*[A-Za-z][^, :]*)(?:,|$)", 1)
+    server = details.str.extract(r"^[^,]*, server: ([0-9.*_-]*[A-Za-z][A-Za-z0-9._*-]*)(?:,|$)", 1)
     return {**fields, "url.domain": pl.coalesce(host, fields["url.domain"], server)}
 
 
@@ -149,6 +159,20 @@ def _upstream_details(details: pl.Expr) -> dict[str, pl.Expr]:
 def coalesced(kinds: Sequence[Fields], schema: Mapping[str, pl.DataType]) -> list[pl.Expr]:
     """One expression a column of `schema`: the value of the first kind of line that has one."""
     return [
-        pl.coalesce([*(kind[name] for kind in kinds if name in kind), pl.lit(None)]).cast(dtype).alias(name)
+        pl.coalesce([*(kind[name] for kind in kinds if name in kind), pl.lit(None)])
+        .cast(dtype, strict=False)
+        .alias(name)
         for name, dtype in schema.items()
     ]
+
+
+def cheap_status(line: pl.Expr) -> pl.Expr:
+    """The three characters behind the request, which ends at the first quote before a space."""
+    # `find` counts bytes, `slice` characters: behind UTF-8 the slice lacks the quote and is junk.
+    return line.str.slice(line.str.find('" ', literal=True), 5).str.strip_prefix('" ')
+
+
+def cheap_bytes(line: pl.Expr) -> pl.Expr:
+    """`$body_bytes_sent`, the word behind the status."""
+    behind = line.str.slice(line.str.find('" ', literal=True), 26).str.strip_prefix('" ')
+    return behind.str.splitn(" ", 3).struct.field("field_1")

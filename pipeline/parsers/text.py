@@ -6,7 +6,7 @@ not for `cheap` columns.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -21,7 +21,7 @@ _MILLIS, _MICROS, _NANOS = 10**11, 10**14, 10**17
 
 _LEVELS: Final[dict[str, tuple[str, ...]]] = {
     "trace": ("trace", "trc", "finest", "10"),
-    "debug": ("debug", "debu", "dbg", "verbose", "fine", "d", "20"),
+    "debug": ("debug", "debu", "dbug", "dbg", "verbose", "fine", "d", "20"),
     "info": ("info", "informational", "information", "inf", "notice", "log", "i", "30"),
     "warn": ("warn", "warning", "wrn", "w", "40"),
     "error": ("error", "erro", "err", "eror", "severe", "e", "50"),
@@ -66,18 +66,32 @@ def _plausible(time: pl.Expr) -> pl.Expr:
     return pl.when(time.is_between(_EARLIEST, _LATEST, closed="left")).then(time)
 
 
+def _once(value: pl.Expr, read: Callable[[pl.Series], pl.Series]) -> pl.Expr:
+    """Let `read` see the values as a column, as eager Polars computes an expression anew wherever it is named again."""
+
+    def checked(column: pl.Series) -> pl.Series:
+        return read(column).to_frame("time").select(_plausible(pl.col("time"))).to_series()
+
+    return value.map_batches(checked, return_dtype=columns.TIME, is_elementwise=True)
+
+
 def timestamp(text: pl.Expr) -> pl.Expr:
     """RFC 3339 and its relatives to `Datetime("us", "UTC")`; digits below the microsecond are cut off.
 
     `2026-11-23T04:39:01.123456789+02:00`; a space for the T, `/` in the date, `,` before the fraction, `+0200` and no
     zone at all (then UTC) are accepted, as are fractions of any length.
     """
+    return _once(text.cast(pl.String), _timestamp)
+
+
+def _timestamp(text: pl.Series) -> pl.Series:
     trimmed = text.str.strip_chars().str.strip_suffix(" UTC")
     day = trimmed.str.head(10).str.replace_all("/", "-", literal=True)
     clock = trimmed.str.slice(11).str.replace(",", ".", literal=True).str.replace_many(["z", " "], ["Z", ""])
-    whole = pl.concat_str(day, pl.lit("T"), clock)
-    zoned = pl.when(whole.str.contains(r"(?:Z|[+-]\d\d:?\d\d)$")).then(whole).otherwise(whole + "Z")
-    return _plausible(zoned.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", strict=False, time_unit="us"))
+    whole = pl.select(pl.concat_str(day.alias("day"), pl.lit("T"), clock.alias("clock"))).to_series()
+    zoned = whole.str.contains(r"(?:Z|[+-]\d\d:?\d\d)$")
+    aware = pl.select(pl.when(zoned).then(whole).otherwise(whole + "Z")).to_series()
+    return aware.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", strict=False, time_unit="us")
 
 
 def epoch(text: pl.Expr) -> pl.Expr:
@@ -105,13 +119,23 @@ def yearless(text: pl.Expr, form: str, now: datetime | None) -> pl.Expr:
     if now is None:
         return pl.lit(None, columns.TIME)
     reference = now if now.tzinfo else now.replace(tzinfo=UTC)
-    best = pl.lit(None, columns.TIME)
-    for year in (reference.year, reference.year - 1, reference.year + 1):
-        dated = pl.concat_str(pl.lit(f"{year:04} "), text)
-        guess = dated.str.to_datetime(f"%Y {form}", strict=False, time_unit="us").dt.replace_time_zone("UTC")
-        nearer = best.is_null() | ((guess - reference).abs() < (best - reference).abs())
-        best = pl.when(nearer).then(guess).otherwise(best)
-    return _plausible(best)
+    return _once(text.cast(pl.String), lambda column: _yearless(column, form, reference))
+
+
+def _yearless(text: pl.Series, form: str, now: datetime) -> pl.Series:
+    def read(year: int) -> pl.Expr:
+        dated = pl.concat_str(pl.lit(f"{year:04} "), text.alias("text"))
+        return dated.str.to_datetime(f"%Y {form}", strict=False, time_unit="us").dt.replace_time_zone("UTC")
+
+    guesses = pl.select(
+        read(now.year).alias("this"), read(now.year - 1).alias("last"), read(now.year + 1).alias("next")
+    )
+    away = guesses.select((pl.all() - now).abs())
+    # February 29 is a date in some of the years only.
+    nearest = away.select(pl.min_horizontal(pl.all())).to_series()
+    return guesses.select(
+        pl.coalesce(pl.when(away[name] == nearest).then(name) for name in guesses.columns)
+    ).to_series()
 
 
 def level(text: pl.Expr) -> pl.Expr:

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import polars as pl
 
-from pipeline import parsers
 from pipeline.errors import Problem
 from pipeline.model import columns as model_columns
+from pipeline.model.vocabulary import Facts, Vocabulary
 from pipeline.signatures import conditions, detection, literals, logsource
 from pipeline.signatures.detection import DetectionError, nearest
 from pipeline.signatures.entry import Entry
@@ -18,20 +18,9 @@ from pipeline.signatures.ruleset import Detection, Disaster, Rule, RuleSet
 TOPOLOGY_COLUMNS = frozenset(model_columns.TOPOLOGY)
 
 
-def all_columns() -> dict[str, pl.DataType]:
-    """Every column a rule may name, with its type."""
-    return {
-        **model_columns.COMMON,
-        **model_columns.TOPOLOGY,
-        **model_columns.DERIVED,
-        **parsers.columns(),
-    }
-
-
-def row_kinds() -> frozenset[str]:
+def row_kinds(vocabulary: Vocabulary) -> frozenset[str]:
     """Every row kind there is."""
-    kinds = {kind for fmt in parsers.all_formats().values() for kind in fmt.sources}
-    return frozenset(kinds | logsource.DENSE | {"text"})
+    return frozenset(vocabulary.sources() | logsource.DENSE | {"text"})
 
 
 def references(correlation: Correlation) -> tuple[str, ...]:
@@ -62,16 +51,16 @@ class _Names:
         return self.by_name.get(name)
 
 
-def compile_rules(entries: Sequence[Entry], problems: list[Problem], digest: str) -> RuleSet:
+def compile_rules(entries: Sequence[Entry], problems: list[Problem], digest: str, vocabulary: Vocabulary) -> RuleSet:
     """Compile what can be compiled; what cannot is added to `problems`."""
     names = _Names(entries)
     blocks = [entry for entry in entries if isinstance(entry.model, Block)]
     detections = {
         entry.name: compiled
         for entry in blocks
-        if entry.model.detection is not None and (compiled := _detection(entry, problems))
+        if entry.model.detection is not None and (compiled := _detection(entry, problems, vocabulary))
     }
-    _apply_filters(entries, names, detections, problems)
+    _apply_filters(entries, names, detections, problems, vocabulary)
     rules = _rules(blocks, names, detections, problems)
     signatures = {
         entry.slug: Disaster(entry.slug, entry.name, entry.model, _digest(entry))
@@ -85,14 +74,14 @@ def _digest(entry: Entry) -> str:
     return hashlib.sha256(repr(entry.document.value).encode()).hexdigest()[:16]
 
 
-def _detection(entry: Entry, problems: list[Problem]) -> Detection | None:
+def _detection(entry: Entry, problems: list[Problem], vocabulary: Vocabulary) -> Detection | None:
     block = entry.model
     assert isinstance(block, Block)
     assert block.detection is not None
     assert block.logsource is not None
     try:
         tree = detection.compile_detection(block.detection)
-        selector = logsource.select(block.logsource, row_kinds())
+        selector = logsource.select(block.logsource, row_kinds(vocabulary))
     except DetectionError as error:
         problems.append(entry.document.problem(("detection", *error.loc), error.what, error.hint))
         return None
@@ -101,7 +90,7 @@ def _detection(entry: Entry, problems: list[Problem]) -> Detection | None:
         hint = nearest(word, logsource.categories())
         problems.append(entry.document.problem(("logsource", "category"), f"unknown category '{word}'", hint))
         return None
-    extracted = _extracted(entry, problems)
+    extracted = _extracted(entry, problems, vocabulary)
     named = detection.fields(tree)
     return Detection(
         name=entry.name,
@@ -109,9 +98,9 @@ def _detection(entry: Entry, problems: list[Problem]) -> Detection | None:
         tree=tree,
         loose=detection.loosen(tree, TOPOLOGY_COLUMNS),
         columns=named,
-        literals=literals.required(tree, _verbatim(selector)),
+        literals=literals.required(tree, _verbatim(selector, vocabulary)),
         dense=selector.sources is not None and selector.sources <= logsource.DENSE,
-        cheap=_is_cheap(selector, named - TOPOLOGY_COLUMNS),
+        cheap=_is_cheap(selector, named - TOPOLOGY_COLUMNS, vocabulary),
         extract={column: tuple(patterns) for column, patterns in block.extract.items()},
         extracted=extracted,
         fields=tuple(block.fields),
@@ -119,12 +108,12 @@ def _detection(entry: Entry, problems: list[Problem]) -> Detection | None:
     )
 
 
-def _formats_of(selector: logsource.Selector) -> list[parsers.Format]:
-    return [fmt for fmt in parsers.all_formats().values() if any(selector.admits(kind) for kind in fmt.sources)]
+def _formats_of(selector: logsource.Selector, vocabulary: Vocabulary) -> list[Facts]:
+    return [fmt for fmt in vocabulary.formats if any(selector.admits(kind) for kind in fmt.sources)]
 
 
-def _verbatim(selector: logsource.Selector) -> Callable[[str], bool]:
-    formats = _formats_of(selector)
+def _verbatim(selector: logsource.Selector, vocabulary: Vocabulary) -> Callable[[str], bool]:
+    formats = _formats_of(selector, vocabulary)
 
     def verbatim(column: str) -> bool:
         declaring = [fmt for fmt in formats if column in fmt.columns]
@@ -135,16 +124,16 @@ def _verbatim(selector: logsource.Selector) -> Callable[[str], bool]:
     return verbatim
 
 
-def _is_cheap(selector: logsource.Selector, named: frozenset[str]) -> bool:
+def _is_cheap(selector: logsource.Selector, named: frozenset[str], vocabulary: Vocabulary) -> bool:
     if selector.sources is None or selector.programs:
         return False
-    faces = [cheap for fmt in _formats_of(selector) for cheap in [fmt.cheap] if cheap]
-    return bool(faces) and all(named <= set(face) for face in faces)
+    formats = _formats_of(selector, vocabulary)
+    return bool(formats) and all(fmt.cheap and named <= fmt.cheap for fmt in formats)
 
 
-def _extracted(entry: Entry, problems: list[Problem]) -> dict[str, str]:
+def _extracted(entry: Entry, problems: list[Problem], vocabulary: Vocabulary) -> dict[str, str]:
     """Named groups to columns: a group called like a column with `_` for `.` fills that column."""
-    columns = {name.replace(".", "_"): name for name in all_columns()}
+    columns = {name.replace(".", "_"): name for name in vocabulary.all_columns()}
     block = entry.model
     assert isinstance(block, Block)
     found: dict[str, str] = {}
@@ -169,7 +158,7 @@ def _groups(pattern: str) -> list[pl.Field]:
 
 
 def _apply_filters(
-    entries: Iterable[Entry], names: _Names, detections: dict[str, Detection], problems: list[Problem]
+    entries: Iterable[Entry], names: _Names, detections: dict[str, Detection], problems: list[Problem], vocabulary: Vocabulary
 ) -> None:
     for entry in entries:
         if not isinstance(entry.model, Filter):
@@ -187,10 +176,10 @@ def _apply_filters(
                 problems.append(_unknown_rule(entry, ("filter", "rules", at), name, names))
                 continue
             for found in _detections_below(target, names, detections):
-                detections[found] = _narrow(detections[found], tree)
+                detections[found] = _narrow(detections[found], tree, vocabulary)
 
 
-def _narrow(found: Detection, tree: detection.Tree) -> Detection:
+def _narrow(found: Detection, tree: detection.Tree, vocabulary: Vocabulary) -> Detection:
     named = found.columns | detection.fields(tree)
     both = detection.All((found.tree, tree))
     return replace(
@@ -198,7 +187,7 @@ def _narrow(found: Detection, tree: detection.Tree) -> Detection:
         tree=both,
         loose=detection.loosen(both, TOPOLOGY_COLUMNS),
         columns=named,
-        cheap=found.cheap and _is_cheap(found.selector, named - TOPOLOGY_COLUMNS),
+        cheap=found.cheap and _is_cheap(found.selector, named - TOPOLOGY_COLUMNS, vocabulary),
         keeps_topology=bool(named & TOPOLOGY_COLUMNS),
     )
 

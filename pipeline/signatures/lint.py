@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from pipeline.errors import Problem
 from pipeline.model import columns as model_columns
-from pipeline.signatures import compiler, templates
+from pipeline.model.vocabulary import Vocabulary
+from pipeline.signatures import templates
 from pipeline.signatures.detection import nearest
 from pipeline.signatures.entry import Entry
 from pipeline.signatures.models import Block, Cascade, Correlation, Filter, Signature, Threshold
@@ -15,9 +16,9 @@ RETENTION = 3600 * 1_000_000
 MAX_BASELINE = 24 * RETENTION
 
 
-def check(entries: Sequence[Entry], ruleset: RuleSet) -> list[Problem]:
+def check(entries: Sequence[Entry], ruleset: RuleSet, vocabulary: Vocabulary) -> list[Problem]:
     """Every problem and warning of the documents, given what could be compiled of them."""
-    known = frozenset(compiler.all_columns())
+    known = frozenset(vocabulary.all_columns())
     problems: list[Problem] = []
     for entry in entries:
         model = entry.model

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pipeline.errors import Problem, SignatureError, UsageError
+from pipeline.model.vocabulary import Vocabulary
 from pipeline.signatures import compiler, document, lint
 from pipeline.signatures.detection import nearest
 from pipeline.signatures.document import Document, Loc
@@ -44,7 +45,7 @@ def files(folders: Sequence[Path]) -> list[Path]:
     return sorted(found)
 
 
-def load(folders: Sequence[Path] | None = None, *, cache: Path | None = None) -> RuleSet:
+def load(vocabulary: Vocabulary, folders: Sequence[Path] | None = None, *, cache: Path | None = None) -> RuleSet:
     """The compiled rules of the folders (default: the packaged ones). Raises SignatureError with every problem."""
     paths = files(folders or [packaged()])
     digest = content_hash(paths)
@@ -55,14 +56,14 @@ def load(folders: Sequence[Path] | None = None, *, cache: Path | None = None) ->
             return found
     except Exception:  # noqa: BLE001, S110 (a damaged or missing cache only costs time: anything may come out of a pickle)
         pass
-    ruleset, problems = build(paths, digest)
+    ruleset, problems = build(paths, vocabulary, digest)
     if ruleset is None:
         raise SignatureError([problem for problem in problems if not problem.warning])
     _store(stored, ruleset)
     return ruleset
 
 
-def build(paths: Sequence[Path], digest: str = "") -> tuple[RuleSet | None, list[Problem]]:
+def build(paths: Sequence[Path], vocabulary: Vocabulary, digest: str = "") -> tuple[RuleSet | None, list[Problem]]:
     """The compiled rules of the files, or None, and all problems (warnings among them)."""
     problems: list[Problem] = []
     entries: list[Entry] = []
@@ -74,8 +75,8 @@ def build(paths: Sequence[Path], digest: str = "") -> tuple[RuleSet | None, list
             if entry:
                 entries.append(entry)
     problems.extend(_duplicates(entries))
-    ruleset = compiler.compile_rules(entries, problems, digest or content_hash(paths))
-    problems.extend(lint.check(entries, ruleset))
+    ruleset = compiler.compile_rules(entries, problems, digest or content_hash(paths), vocabulary)
+    problems.extend(lint.check(entries, ruleset, vocabulary))
     failed = any(not problem.warning for problem in problems)
     return (None if failed else ruleset), sorted(set(problems))
 

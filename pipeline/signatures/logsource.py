@@ -37,7 +37,7 @@ _CATEGORIES = {
     "dns": frozenset({"coredns.query"}),
     "application": frozenset({"json", "logfmt", "klog", "text"}),
 }
-PROGRAM_COLUMNS = ("container.name", "process.name", "container.image.name", "k8s.workload.name")
+PROGRAM_COLUMNS = ("container.name", "process.name", "container.image.name", "k8s.pod.app")
 
 
 @dataclass(frozen=True, slots=True)

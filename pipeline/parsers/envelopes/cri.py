@@ -1,7 +1,7 @@
 """CRI log files: `<RFC3339Nano> <stdout|stderr> <tags> <content>` (INTEROP 2.5; kubelet `kuberuntime/logs`).
 
-The bulk of all lines comes this way. `second` and `message` are for the engine's all-rows pass over raw lines; `_unwrap`
-gives the exact time. Neither uses a regex with captures.
+The bulk of all lines comes this way. `second` and `message` are for the engine's all-rows pass over raw lines; `unwrap`
+gives the exact time. None uses a regex with captures.
 """
 
 from typing import Final
@@ -10,7 +10,7 @@ import polars as pl
 
 from pipeline.model.columns import TIME
 from pipeline.parsers import Context, Envelope
-from pipeline.parsers.shippers import rfc3339, unwrapped
+from pipeline.parsers.shippers import plausible, rfc3339, unwrapped
 
 _HEADER: Final = (
     r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d) (?:stdout|stderr) [FP](?::[^ ]*)?(?: |$)"
@@ -27,11 +27,11 @@ def second(line: pl.Expr) -> pl.Expr:
     fast = pl.when(utc).then(line.str.head(19)).str.to_datetime("%Y-%m-%dT%H:%M:%S", time_unit="us", strict=False)
     zoned = pl.when(~utc).then(line.str.splitn(" ", 2).struct.field("field_0"))
     slow = zoned.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us", strict=False).dt.truncate("1s")
-    return pl.coalesce(fast.dt.replace_time_zone("UTC"), slow).cast(TIME)
+    return plausible(pl.coalesce(fast.dt.replace_time_zone("UTC"), slow).cast(TIME))
 
 
 def message(line: pl.Expr) -> pl.Expr:
-    """The content of a raw CRI line; null where the line has fewer than three blanks (junk where it is of another kind)."""
+    """The content of a raw CRI line: what follows the third blank, if any; junk where the line is of another kind."""
     return line.str.splitn(" ", 4).struct.field("field_3")
 
 

@@ -1,41 +1,28 @@
-"""Kernel records as read from /dev/kmsg: `prio,seq,usec,flags[,...];text`, then ` KEY=value` lines glued on with newlines.
+"""Kernel records as read from /dev/kmsg: `prio,seq,usec,flags[,...];text`, then ` KEY=value` lines behind newlines.
 
-Layout: Linux `Documentation/ABI/testing/dev-kmsg` (INTEROP 2.9). `prio` holds the severity in its low three bits and the
+Layout: Linux `Documentation/ABI/testing/dev-kmsg` (INTEROP 2.9). `prio` has the severity in its low three bits and the
 facility above; only facility 0 is the kernel: any privileged pod can write records of another facility into the device.
 """
 
-from datetime import UTC, datetime, timedelta
+import string
 from typing import Final
 
 import polars as pl
 
-from pipeline.model.columns import TIME
-from pipeline.parsers import Context, Envelope
-from pipeline.parsers.shippers import severity, unwrapped
+from pipeline.parsers import Context, Envelope, text
+from pipeline.parsers.shippers import since_boot, unwrapped
 
 _RECORD: Final = r"^\d{1,9},\d{1,20},\d{1,18},[^;\n]*;"
-_CENTURIES: Final = 10**16
-"""Microseconds; a larger uptime is a broken record, and the sum with the boot time could overflow."""
+_HEX: Final = frozenset(string.hexdigits)
 
 
-def since_boot(usec: pl.Expr, boot_time: datetime | None) -> pl.Expr:
-    """Microseconds since boot (Int64) as Datetime(us, UTC); null where they are absurd or the boot time is unknown."""
-    if boot_time is None:
-        return pl.lit(None, dtype=TIME)
-    aware = boot_time if boot_time.tzinfo else boot_time.replace(tzinfo=UTC)
-    epoch = (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
-    return pl.when(usec < _CENTURIES).then(usec + epoch).cast(TIME)
-
-
-def _undone(text: str) -> str:
-    """`\\x..` as bytes again: the kernel escapes each byte beyond printable ASCII, so UTF-8 must be put together anew."""
-    first, *rest = text.split("\\x")
+def _undone(escaped: str) -> str:
+    r"""`\x..` as bytes again: the kernel escapes each byte beyond printable ASCII, so UTF-8 is put together anew."""
+    first, *rest = escaped.split("\\x")
     raw = bytearray(first.encode())
     for piece in rest:
-        try:
-            raw += bytes((int(piece[:2], 16),)) + piece[2:].encode()
-        except ValueError:
-            raw += b"\\x" + piece.encode()
+        hexadecimal = len(piece) > 1 and _HEX.issuperset(piece[:2])
+        raw += bytes.fromhex(piece[:2]) + piece[2:].encode() if hexadecimal else b"\\x" + piece.encode()
     return raw.decode(errors="replace")
 
 
@@ -51,12 +38,12 @@ def _unwrap(frame: pl.DataFrame, context: Context) -> pl.DataFrame:
     plain = pl.coalesce(escaped.map_elements(_undone, return_dtype=pl.String()), pl.col("text"))
     stray = pl.when(pl.col("record").str.starts_with(" ")).then(pl.col("record").str.slice(1))
     prio = pl.col("prio").cast(pl.Int64(), strict=False)
-    kernel = prio < 8
+    kernel = prio // 8 == 0
     return unwrapped(
         rows,
         time=since_boot(pl.col("usec").cast(pl.Int64(), strict=False), context.boot_time),
         message=pl.coalesce(plain, stray),
-        log_level=severity(prio),
+        log_level=text.severity(prio & 7),
         format=pl.when(kernel).then(pl.lit("kernel")),
         process_name=pl.when(kernel).then(pl.lit("kernel")).when(~kernel).then(pl.lit("user")),
     )

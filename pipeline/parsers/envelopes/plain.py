@@ -1,4 +1,4 @@
-"""Bare text: the record is the message, and nothing else is known. The fallback when no other envelope is recognised."""
+"""Bare text: the record is the message, and nothing else is known. The fallback."""
 
 import polars as pl
 

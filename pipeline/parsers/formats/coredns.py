@@ -1,12 +1,12 @@
 """All that a CoreDNS or node-cache container prints, told apart by the kind of row.
 
-`coredns.query` is the `log` plugin's line in its default format, `coredns.error` the `errors` plugin's line about a failed
-query, `coredns.plugin` any other `[LEVEL] plugin/x: ` line, and `coredns.log` the rest: banners, signals, reloads, start-up
-errors, panics with their stack, and client-go's klog lines of before 1.9.4.
+`coredns.query` is the `log` plugin's line in its default format, `coredns.error` the `errors` plugin's line about a
+failed query, `coredns.plugin` any other `[LEVEL] plugin/x: ` line, and `coredns.log` the rest: banners, signals,
+reloads, start-up errors, panics with their stack, and client-go's klog lines of before 1.9.4.
 
 Versions differ in how a query is logged that got no reply: `NOERROR -` before 1.8.5, `- -` until 1.14.4, then
-`SERVFAIL qr,rd`. The columns keep what was printed; flags `-` mean that no reply was written, whatever the code says. Old
-builds put a time before the level, new ones print none. Names are lower case because CoreDNS prints them so.
+`SERVFAIL qr,rd`. The columns keep what was printed; flags `-` mean that no reply was written, whatever the code says.
+Old builds put a time before the level, new ones print none. Names are lower case because CoreDNS prints them so.
 """
 
 from typing import Final
@@ -17,29 +17,33 @@ from pipeline.model import columns
 from pipeline.parsers import Cheap, Context, Format, text
 
 _TYPES: Final = (
-    "A NS MD MF CNAME SOA MB MG MR NULL PTR HINFO MINFO MX TXT RP AFSDB X25 ISDN RT NSAP NSAP-PTR SIG KEY PX GPOS AAAA LOC "
-    "NXT EID NIMLOC SRV ATMA NAPTR KX CERT DNAME OPT APL DS SSHFP IPSECKEY RRSIG NSEC DNSKEY DHCID NSEC3 NSEC3PARAM TLSA "
-    "SMIMEA HIP NINFO RKEY TALINK CDS CDNSKEY OPENPGPKEY CSYNC ZONEMD SVCB HTTPS SPF UINFO UID GID UNSPEC NID L32 L64 LP "
-    "EUI48 EUI64 NXNAME TKEY TSIG IXFR AXFR MAILB MAILA ANY URI CAA AVC AMTRELAY RESINFO WALLET TA DLV"
+    "A NS MD MF CNAME SOA MB MG MR NULL PTR HINFO MINFO MX TXT RP AFSDB X25 ISDN RT NSAP NSAP-PTR SIG KEY PX GPOS "
+    "AAAA LOC NXT EID NIMLOC SRV ATMA NAPTR KX CERT DNAME OPT APL DS SSHFP IPSECKEY RRSIG NSEC DNSKEY DHCID NSEC3 "
+    "NSEC3PARAM TLSA SMIMEA HIP NINFO RKEY TALINK CDS CDNSKEY OPENPGPKEY CSYNC ZONEMD SVCB HTTPS SPF UINFO UID GID "
+    "UNSPEC NID L32 L64 LP EUI48 EUI64 NXNAME TKEY TSIG IXFR AXFR MAILB MAILA ANY URI CAA AVC AMTRELAY RESINFO WALLET "
+    "TA DLV"
 )
 
-# Shared by both faces, so that a slice is valid exactly where the full parse takes the line. The types are spelt out, and
-# codes given as numbers have two digits at most, so that `"GET / HTTP/1.1" 200` is no query.
-_TYPE: Final = "(?:" + "|".join(_TYPES.split()) + r"|TYPE\d{1,5})"
-_ADDRESS: Final = r"(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f:][0-9A-Fa-f:.]{0,30}:[0-9A-Fa-f:.]{0,15}(?:%[0-9A-Za-z_.-]{1,15})?)"
-_NAME: Final = r'[!"$-~]{0,1100}\.'
-_RCODE: Final = r"(?:[A-Z][A-Z0-9]{1,9}|\d{1,2}|-)"
+# Shared by both faces, so that a slice is valid exactly where the full parse takes the line. The types are spelt out,
+# and codes given as numbers have two digits at most, so that `"GET / HTTP/1.1" 200` is no query; a name with `#` is
+# none because a link in the loop plugin's message would be one. All is ASCII: byte and character offsets agree.
+_TYPE: Final = "(?:" + "|".join(_TYPES.split()) + "|TYPE[0-9]{1,5})"
+_V4: Final = r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}"
+_V6: Final = "[0-9A-Fa-f:][0-9A-Fa-f:.]{0,30}:[0-9A-Fa-f:.]{0,15}(?:%[0-9A-Za-z_.-]{1,15})?"
+_ADDRESS: Final = f"(?:{_V4}|{_V6})"
+_NAME: Final = r'[!"$-~]*\.'
+_RCODE: Final = "(?:[A-Z][A-Z0-9]{1,9}|[0-9]{1,2}|-)"
 _FLAG: Final = "(?:qr|aa|tc|rd|ra|z|ad|cd)"
 _FLAGS: Final = f"(?:{_FLAG}(?:,{_FLAG}){{0,7}}|-)"
 
 _HEAD: Final = (
-    r"(?s)^(?:(?P<time>\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d\S*) )?"
+    r"(?s)^(?:(?P<time>[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}[T ][0-9:.]{8,18}(?:Z|[+-][0-9:]{4,6})?) )?"
     r"\[(?P<level>DEBUG|INFO|WARNING|ERROR|FATAL)\] (?:plugin/(?P<plugin>[A-Za-z0-9_-]+): )?(?P<rest>.*)$"
 )
 _QUERY: Final = (
-    rf"^\[?(?P<address>{_ADDRESS})\]?:(?P<port>\d{{1,5}}) - \d{{1,5}} "
-    rf'"(?P<type>{_TYPE}) (?P<class>[A-Z][A-Z0-9]*) (?P<name>{_NAME}) (?P<transport>udp|tcp) \d+ \w+ \d+" '
-    rf'(?P<rcode>{_RCODE}) (?P<flags>{_FLAGS}) (?P<size>\d+) (?P<duration>[0-9][^\s"]*)(?: "\d+")?\s*$'
+    rf"^\[?(?P<address>{_ADDRESS})\]?:(?P<port>[0-9]{{1,5}}) - [0-9]{{1,5}} "
+    rf'"(?P<type>{_TYPE}) (?P<class>[A-Z][A-Z0-9]*) (?P<name>{_NAME}) (?P<transport>udp|tcp) [0-9]+ [a-z]+ [0-9]+" '
+    rf'(?P<rcode>{_RCODE}) (?P<flags>{_FLAGS}) (?P<size>[0-9]+) (?P<duration>[0-9][^\s"]*)(?: "[0-9]+")?\s*$'
 )
 _FAILED: Final = r"(?s)^(?P<rcode>\d{1,4}) (?P<name>\S*) (?P<type>[A-Z][A-Z0-9-]*): (?P<error>.+)$"
 _FOLDED: Final = r"(?s)^\d+ errors? like '.*' occurred in last \S+"
@@ -51,7 +55,8 @@ _DEADLY: Final = (
     r"listen (?:tcp|udp)|panic: |fatal error: |runtime: (?:out of memory|goroutine stack exceeds))"
 )
 _QUIET: Final = (
-    r"^(?:CoreDNS-\d|(?:linux|windows|darwin|freebsd)/\w+, go\d|maxprocs: |(?:[a-z]+://)?\S+:\d{1,5}(?: on \S+)?$|"
+    r"^(?:CoreDNS-\d|(?:linux|windows|darwin|freebsd)/\w+, go\d|maxprocs: |"
+    r"(?:[a-z]+://)?(?:[A-Za-z0-9_-]+\.)*\.?:\d{1,5}(?: on \S+)?$|"
     r"goroutine \d+ |\[signal |created by |exit status \d|runtime[ :.]|\s+\S+\.(?:go|s):\d+|"
     r"[\w./*()\[\]-]+\([0-9a-fx,{} .?]*\)$)"
 )
@@ -123,7 +128,8 @@ def _common(context: Context) -> list[pl.Expr]:
 def _values() -> list[pl.Expr]:
     query, failed = pl.col("query").struct, pl.col("failed").struct
     error = pl.coalesce(failed.field("error"), "folded")
-    spoken = pl.when((pl.col("source") == "coredns.plugin") & pl.col("level").is_in(["ERROR", "FATAL"])).then("rest")
+    spoken = pl.when((pl.col("source") != "coredns.query") & pl.col("level").is_in(["ERROR", "FATAL"])).then("rest")
+    died = pl.when(pl.col("message").str.contains(_DEADLY)).then("message")
     values = {
         "client.address": query.field("address"),
         "client.port": query.field("port").cast(pl.Int64, strict=False),
@@ -136,13 +142,10 @@ def _values() -> list[pl.Expr]:
         "dns.response.size": query.field("size").cast(pl.Int64, strict=False),
         "event.duration": text.duration(query.field("duration")),
         "server.address": error.str.extract(_UPSTREAM, 1),
-        "error.message": pl.coalesce(error, spoken),
+        "error.message": pl.coalesce(error, spoken, died),
         "coredns.plugin": pl.when(pl.col("source") == "coredns.plugin").then("plugin"),
     }
     return [values[name].alias(name) for name in _COLUMNS]
-
-
-# The cheap face. Everything before the closing quote of a query is ASCII, so byte and character offsets agree.
 
 
 def _answer(line: pl.Expr) -> pl.Expr:
@@ -176,7 +179,7 @@ FORMAT: Final = Format(
         "client.address": Cheap("coredns.query", _client, _ADDRESS),
     },
     containers=("coredns", "node-cache", "node-local-dns", "nodelocaldns"),
-    images=("(?:.*/)?coredns", "(?:.*/)?k8s-dns-node-cache", "(?:.*/)?rancher-hardened-coredns", "(?:.*/)?hardened-coredns"),
+    images=("(?:.*/)?(?:hardened-)?coredns", "(?:.*/)?k8s-dns-node-cache"),
     apps=("coredns", "node-local-dns", "nodelocaldns"),
     processes=("coredns", "node-cache"),
     sniff=(

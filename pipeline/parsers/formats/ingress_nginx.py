@@ -1,12 +1,13 @@
 """ingress-nginx: access lines in the default format `upstreaminfo`, nginx's error log and the controller's klog lines.
 
-Access: `$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent"
-$request_length $request_time [$proxy_upstream_name] [$proxy_alternative_upstream_name] $upstream_addr
-$upstream_response_length $upstream_response_time $upstream_status $req_id` (ingress-nginx, log-format). The lists
-`upstream.*` have one element an attempt. They are null where nginx answered itself (`-`); an attempt that failed before
-nginx knew the peer (`socket() failed`) is written as nothing and is one null element.
+Access: `$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer"
+"$http_user_agent" $request_length $request_time [$proxy_upstream_name] [$proxy_alternative_upstream_name]
+$upstream_addr $upstream_response_length $upstream_response_time $upstream_status $req_id` (ingress-nginx, log-format).
+The lists `upstream.*` have one element an attempt. They are null where nginx answered itself (`-`); an attempt that
+failed before nginx knew the peer (`socket() failed`) is written as nothing and is one null element.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import polars as pl
@@ -29,22 +30,24 @@ COLUMNS: Final[dict[str, pl.DataType]] = {
 }
 """`nginx.alternative` is the canary backend that took the request instead of `upstream.name`; durations are seconds."""
 
-_ACCESS: Final = (
-    rf"(?s)^{nginx_text.COMBINED} "
-    r"(?P<length>\d+) (?P<duration>\d+\.\d+) \[(?P<name>[^\]]*)\] (?:\[(?P<alternative>[^\]]*)\] )?(?P<rest>.*)$"
-)
-_SNIFF: Final = r'^\S+ - .* \[[^\]]+\] "[^"]*" \d{3} \d+ "[^"]*" "[^"]*" \d+ \d+\.\d+ \[[^\]]*\] '
+_SNIFF: Final = r'^\S+ - .* \[[^\]]+\] "[^"]*" \d{3} \d+ "[^"]*" "[^"]*" \d+ \d+\.\d+ \[[^\]]*\] \[[^\]]*\] '
+_PEER: Final = r"(?:-|(?:[0-9]+(?:\.[0-9]+){3}|\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]):[0-9]{1,5})?"
 
 
 def _list(name: str, element: str) -> str:
     return f"(?P<{name}>{element}(?:(?:, | : ){element})*)"
 
 
-_REST: Final = "(?s)^{} {} {} {}(?: (?P<id>.*))?$".format(
-    _list("peers", r"[^\s,]*"),
-    _list("lengths", "(?:-|[0-9]*)"),
-    _list("times", "(?:-|[0-9.]*)"),
-    _list("codes", "(?:-|[0-9]*)"),
+_ACCESS: Final = " ".join(
+    [
+        rf"(?s)^{nginx_text.COMBINED}",
+        r"(?P<length>[0-9]{1,18}) (?P<duration>[0-9]{1,9}\.[0-9]{3})",
+        r"\[(?P<name>[A-Za-z0-9.-]*)\] \[(?P<alternative>[^\]]*)\]",
+        _list("peers", _PEER),
+        _list("lengths", "(?:-|[0-9]*)"),
+        _list("times", "(?:-|[0-9.]*)"),
+        _list("codes", "(?:-|[0-9]*)") + "(?: (?P<id>.*))?$",
+    ]
 )
 _KLOG: Final = r"^(?P<level>[IWEF])(?P<time>\d{4} \d\d:\d\d:\d\d\.\d{6}) +\d+ [^\s:\]]+:\d+\] "
 
@@ -56,24 +59,24 @@ def _tried(values: pl.Expr, peers: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     return nginx_text.numbers(nginx_text.attempts(values, peers), dtype)
 
 
-def _access(line: pl.Expr, rest: pl.Expr) -> dict[str, pl.Expr]:
-    field, tail = line.struct.field, rest.struct.field
-    peers = tail("peers")
+def _access(groups: pl.Expr) -> dict[str, pl.Expr]:
+    field = groups.struct.field
+    peers = field("peers")
     return {
         "source": pl.when(field("status").is_not_null()).then(pl.lit("ingress-nginx.access")),
         "event.time": nginx_text.local_time(field("time")),
         "client.address": field("client"),
         **nginx_text.request(field("request")),
         "http.request.bytes": field("length").cast(pl.Int64, strict=False),
-        "http.request.id": nginx_text.present(tail("id")),
+        "http.request.id": nginx_text.present(field("id")),
         "http.response.bytes": field("bytes").cast(pl.Int64, strict=False),
         "http.response.status_code": field("status").cast(pl.Int64, strict=False),
         "event.duration": field("duration").cast(pl.Float64, strict=False),
         "upstream.name": nginx_text.present(field("name")),
         **nginx_text.addresses(nginx_text.attempts(peers, peers)),
-        "upstream.status": _tried(tail("codes"), peers, pl.Int64()),
-        "upstream.duration": _tried(tail("times"), peers, pl.Float64()),
-        "upstream.bytes": _tried(tail("lengths"), peers, pl.Int64()),
+        "upstream.status": _tried(field("codes"), peers, pl.Int64()),
+        "upstream.duration": _tried(field("times"), peers, pl.Float64()),
+        "upstream.bytes": _tried(field("lengths"), peers, pl.Int64()),
         "user_agent.original": nginx_text.present(field("agent")),
         "nginx.alternative": nginx_text.present(field("alternative")),
     }
@@ -101,21 +104,18 @@ def parse(frame: pl.DataFrame, context: Context) -> pl.DataFrame:
         access=message.str.extract_groups(_ACCESS),
         error=nginx_text.error_groups(message),
         klog=message.str.extract_groups(_KLOG),
-    ).with_columns(rest=pl.col("access").struct.field("rest").str.extract_groups(_REST))
+    )
     kinds = [
-        _access(pl.col("access"), pl.col("rest")),
+        _access(pl.col("access")),
         _error(pl.col("error")),
         _controller(pl.col("klog"), context),
     ]
     return split.select(nginx_text.coalesced(kinds, PARSED | COLUMNS))
 
 
-def _status(line: pl.Expr) -> pl.Expr:
-    return line.str.slice(line.str.find('" ', literal=True) + 2, 3)
-
-
-def _bytes(line: pl.Expr) -> pl.Expr:
-    return line.str.slice(line.str.find('" ', literal=True) + 6, 20).str.splitn(" ", 2).struct.field("field_0")
+def _guarded(cut: Callable[[pl.Expr], pl.Expr]) -> Callable[[pl.Expr], pl.Expr]:
+    # Other programs' access lines have a status in the same place, but not the two names in brackets.
+    return lambda line: pl.when(line.str.contains("] [", literal=True)).then(cut(line))
 
 
 def _behind_agent(line: pl.Expr) -> pl.Expr:
@@ -132,9 +132,11 @@ def _name(line: pl.Expr) -> pl.Expr:
 
 
 def _address(line: pl.Expr) -> pl.Expr:
-    # The last attempt: the first word that ends in a port and is followed by neither a comma nor a redirect's colon.
-    tail = _behind_agent(line)
-    peer = tail.str.slice(tail.str.find(r"[^ ,]+:\d+ [^:]")).str.splitn(" ", 2).struct.field("field_0")
+    # The last attempt. The list ends at the first space that belongs to no separator; nothing behind it is looked at,
+    # as the request id at the end of the line may be the client's.
+    tail = _behind_agent(line).str.splitn("] ", 3).struct.field("field_2")
+    peers = tail.str.head(tail.str.find("[^,: ] [^:]") + 1)
+    peer = peers.str.split(" ").list.last()
     return peer.str.strip_chars_end("0123456789").str.strip_suffix(":").str.strip_chars("[]")
 
 
@@ -142,15 +144,22 @@ FORMAT: Final = Format(
     name="ingress-nginx",
     columns=COLUMNS,
     sources=("ingress-nginx.access", "ingress-nginx.error", "ingress-nginx.controller"),
+    pods=(r".*ingress-nginx-controller-.*", r"nginx-ingress-controller-.*"),
     parse=parse,
     verbatim=frozenset(name for name, dtype in COLUMNS.items() if dtype == pl.String),
     cheap={
-        "http.response.status_code": Cheap("ingress-nginx.access", _status, r"[1-9]\d\d", pl.Int64()),
-        "http.response.bytes": Cheap("ingress-nginx.access", _bytes, r"\d{1,18}", pl.Int64()),
-        "event.duration": Cheap("ingress-nginx.access", _duration, r"\d{1,9}\.\d{3}", pl.Float64()),
-        "upstream.name": Cheap("ingress-nginx.access", _name, r"[A-Za-z0-9][A-Za-z0-9.-]*"),
+        "http.response.status_code": Cheap(
+            "ingress-nginx.access", _guarded(nginx_text.cheap_status), "[0-9]{3}", pl.Int64()
+        ),
+        "http.response.bytes": Cheap(
+            "ingress-nginx.access", _guarded(nginx_text.cheap_bytes), "[0-9]{1,18}", pl.Int64()
+        ),
+        "event.duration": Cheap("ingress-nginx.access", _duration, r"[0-9]{1,9}\.[0-9]{3}", pl.Float64()),
+        "upstream.name": Cheap("ingress-nginx.access", _name, "[A-Za-z0-9.-]{2,}|[A-Za-z0-9.]"),
         # One String, the address of the last attempt, where the full parse gives the list of all.
-        "upstream.address": Cheap("ingress-nginx.access", _address, r"\d+(?:\.\d+){3}|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*"),
+        "upstream.address": Cheap(
+            "ingress-nginx.access", _address, r"[0-9]+(?:\.[0-9]+){3}|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*"
+        ),
     },
     containers=("(?:rke2-)?ingress-nginx-controller", "nginx-ingress-controller"),
     images=("(?:.*/)?ingress-nginx/controller(?:-chroot)?", "(?:.*/)?nginx-ingress-controller"),

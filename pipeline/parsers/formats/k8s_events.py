@@ -65,7 +65,7 @@ _TEMPLATE_HASH: Final = f"-(?:{_SAFE}{{6,10}}|[0-9a-f]{{8,10}})$"
 _SCHEDULE: Final = r"-(?:2[5-9]\d{6}|3\d{7}|1[4-9]\d{8})$"
 _CONTAINER: Final = r"^spec\.(?:containers|initContainers|ephemeralContainers)\{([^}]+)\}"
 
-_DATED: Final = r"^[1-9]\d{3}-\d\d-\d\d"
+_DATED: Final = r"^(?:19[7-9]|2\d\d)\d-\d\d-\d\d"
 _OWNERS: Final = ("Deployment", "DaemonSet", "StatefulSet", "CronJob")
 
 
@@ -125,8 +125,9 @@ def _leaves(messages: pl.Series) -> pl.DataFrame:
 
 def _time(*paths: str) -> pl.Expr:
     """The first of the paths that holds a time; Go's zero time (year 1) is none."""
-    # Chosen as text, so that one column is read as a time and not seven.
-    return text.timestamp(pl.coalesce(pl.when(pl.col(path).str.contains(_DATED)).then(path) for path in paths))
+    # Chosen as text, so that one column is read as a time and not seven. Kubernetes writes RFC 3339 only.
+    dated = pl.coalesce(pl.when(pl.col(path).str.contains(_DATED)).then(path) for path in paths)
+    return dated.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us", strict=False)
 
 
 def _about() -> dict[str, pl.Expr]:

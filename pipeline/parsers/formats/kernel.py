@@ -1,7 +1,7 @@
 """The kernel's own messages, without their prefix. Any text is the kernel's, so every row is understood.
 
-Texts: dossier N-01 to N-18 and A-01 (net/netfilter, net/ipv4, mm/oom_kill.c, net/core/dev.c). What driver or version puts in front varies,
-what stands around the value does not; the patterns hold on to the latter.
+Texts: dossier N-01 to N-18 and A-01 (net/netfilter, net/ipv4, mm/oom_kill.c, net/core/dev.c). What a driver or version
+puts in front varies, what stands around the value does not; the patterns hold on to the latter.
 """
 
 from typing import Final
@@ -26,14 +26,16 @@ _INTERFACE: Final = (
     rf"NETDEV WATCHDOG: {_NAME} \(",
     rf"(?:^|[\s]){_NAME}:? (?:NIC )?Link (?:is )?(?i:up|down)\b",
     rf"(?:^|[\s]){_NAME}: (?:NETDEV WATCHDOG|IPv6 duplicate address|received packet on )",
-    r"^((?:eth|cni|cbr|bond|docker|tunl|team|dummy|tap|tun|wg|ib|br|en[ops])\d[^\s:,()/]{0,11}"
-    r"|(?:veth|cali|lxc|eni|azv|gke|br-|flannel\.|vxlan\.|cilium_|kube-)[^\s:,()/]{1,11}|lo): ",
+    (
+        r"^((?:eth|cni|cbr|bond|docker|tunl|team|dummy|tap|tun|wg|ib|br|en[ops])\d[^\s:,()/]{0,11}"
+        r"|(?:veth|cali|lxc|eni|azv|gke|br-|flannel\.|vxlan\.|cilium_|kube-)[^\s:,()/]{1,11}|lo): "
+    ),
 )
 """First that matches. A bare `name: ` counts only for names that cannot be a subsystem's (`TCP: `, `bonding: `), and a
 bare `on dev` for none: `Buffer I/O error on dev sda1` is a disk."""
 
 _POD: Final = r"pod([0-9a-f]{8}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{12}|[0-9a-f]{32})\b"
-"""A pod in a cgroup path: cgroupfs writes the uid with dashes, systemd with underscores, static pods have a bare hash."""
+"""A pod in a cgroup path: cgroupfs writes the uid with dashes, systemd with underscores; static pods have a hash."""
 
 _MARTIAN: Final = r"martian (?:source|destination) ([0-9A-Fa-f.:]+) from ([0-9A-Fa-f.:]+),"
 """`martian source DST from SRC`: the destination comes first (net/ipv4/route.c)."""

@@ -1,0 +1,199 @@
+"""A recorded outage as a folder: which files there are, what stream each one is, and their bytes, whole records at a time.
+
+Guarantee: every byte of every known file is given once, in file order; what cannot be read is noted in `troubles` and the rest
+goes on. Plain, `.gz` and `.zst` files. Symbolic links that lead out of the folder are not followed. The layout:
+
+    capture.yaml                     cluster, nodes with boot_time and zone
+    cluster/events.jsonl             Kubernetes events
+    cluster/objects.jsonl            topology
+    nodes/<node>/kmsg                kernel records
+    nodes/<node>/journal.jsonl       journald
+    nodes/<node>/proc.jsonl          counters
+    nodes/<node>/var/log/pods/<ns>_<pod>_<uid>/<container>/<n>.log
+    streams/<name>.jsonl             what a log shipper delivered
+"""
+
+import gzip
+import io
+import os
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+import zstandard
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from pipeline.errors import CaptureError
+from pipeline.model.stream import RawBatch, Stream
+
+BLOCK = 8 << 20
+LONGEST = 32 << 20
+"""Bytes without a line break after which a line is cut: memory must stay bounded whatever the file holds."""
+_POD = re.compile(
+    r"nodes/(?P<node>[^/]+)/var/log/pods/(?P<namespace>[^_/]+)_(?P<pod>[^_/]+)_(?P<uid>[^/]+)/(?P<container>[^/]+)/[^/]+\.log[^/]*$"
+)
+_NODE_FILES = {
+    "kmsg": ("kmsg", "kernel"),
+    "journal.jsonl": ("journald", None),
+    "proc.jsonl": (None, "counters"),
+}
+_IGNORED = frozenset({"capture.yaml", "expect.yaml", "README.md"})
+_READING = (OSError, EOFError, zlib.error, zstandard.ZstdError)
+
+
+@dataclass(slots=True)
+class File:
+    """One file of a capture."""
+
+    path: Path
+    stream: Stream
+
+
+@dataclass(slots=True)
+class Capture:
+    """A capture folder. `troubles` are one line each, for people, filled while it is read."""
+
+    root: Path
+    cluster: str
+    title: str
+    nodes: Mapping[str, Mapping[str, Any]]
+    files: list[File]
+    troubles: list[str] = field(default_factory=list)
+
+    def read(self, file: File, *, block: int = BLOCK) -> Iterator[RawBatch]:
+        """The file in blocks of whole records of about `block` bytes."""
+        try:
+            with _open(file.path) as handle:
+                yield from self._blocks(file, handle, block)
+        except _READING as error:
+            self._trouble(file, f"{_why(error)}; what came before it was read")
+
+    def _blocks(self, file: File, handle: IO[bytes], block: int) -> Iterator[RawBatch]:
+        rest, offset = b"", 0
+        while True:
+            try:
+                piece = handle.read(block)
+            except _READING as error:
+                self._trouble(file, f"{_why(error)}; what came before it was read")
+                piece = b""
+            data = rest + piece if rest else piece
+            if not piece:
+                break
+            cut = _record_end(data, kernel=file.stream.envelope == "kmsg")
+            if cut == 0 and len(data) < LONGEST:
+                rest = data
+                continue
+            if cut == 0:
+                self._trouble(file, f"a line of more than {LONGEST >> 20} MiB at byte {offset} was cut")
+                cut = len(data)
+            yield RawBatch(file.stream, data[:cut], offset)
+            offset, rest = offset + cut, data[cut:]
+        if data:
+            yield RawBatch(file.stream, data, offset)
+
+    def _trouble(self, file: File, text: str) -> None:
+        self.troubles.append(f"{file.path.relative_to(self.root)}: {text}")
+
+
+def _why(error: BaseException) -> str:
+    kind = "is cut or damaged" if isinstance(error, EOFError | zlib.error | zstandard.ZstdError | gzip.BadGzipFile) else "cannot be read"
+    return f"{kind} ({error})"
+
+
+def _record_end(data: bytes, *, kernel: bool) -> int:
+    """Where the last whole record ends; a kernel record ends only where the next line does not continue it."""
+    cut = data.rfind(b"\n") + 1
+    if not kernel:
+        return cut
+    before = data.rfind(b"\n", 0, max(cut - 1, 0)) + 1
+    while before and data[before : before + 1] == b" ":
+        before = data.rfind(b"\n", 0, before - 1) + 1
+    return before
+
+
+def _open(path: Path) -> IO[bytes]:
+    if path.name.endswith(".gz"):
+        return gzip.open(path, "rb")  # type: ignore[return-value]
+    if path.name.endswith(".zst"):
+        raw = path.open("rb")
+        return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True, closefd=True))  # type: ignore[arg-type]
+    return path.open("rb")
+
+
+def open_capture(root: Path) -> Capture:
+    """The capture in a folder. Raises CaptureError where there is none."""
+    if not root.is_dir():
+        raise CaptureError(f"reading the capture {root}: there is no such folder; name one that holds capture.yaml")
+    settings = _settings(root)
+    nodes = settings.get("nodes") if isinstance(settings.get("nodes"), dict) else {}
+    capture = Capture(root, str(settings.get("cluster") or ""), str(settings.get("title") or root.name), nodes or {}, [])
+    for path in _walk(root, capture):
+        stream = stream_of(path.relative_to(root).as_posix(), capture)
+        if stream is not None:
+            capture.files.append(File(path, stream))
+        elif path.relative_to(root).as_posix() not in _IGNORED:
+            capture.troubles.append(f"{path.relative_to(root)}: not part of a capture's layout, ignored")
+    if not capture.files:
+        raise CaptureError(f"reading the capture {root}: it holds nothing to read; see the layout of captures in the README")
+    return capture
+
+
+def _settings(root: Path) -> dict[str, Any]:
+    path = root / "capture.yaml"
+    try:
+        loaded = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except (OSError, UnicodeDecodeError, YAMLError) as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", 0) + 1
+        raise CaptureError(f"reading the capture {root}: {path}:{line}: {' '.join(str(error).split())}; mend the file") from error
+    return loaded if isinstance(loaded, dict) else {}
+
+
+def _walk(root: Path, capture: Capture) -> Iterator[Path]:
+    inside = root.resolve()
+    for folder, folders, names in os.walk(root):
+        folders.sort()
+        for name in [*folders, *sorted(names)]:
+            path = Path(folder, name)
+            if path.is_symlink() and not path.resolve().is_relative_to(inside):
+                capture.troubles.append(f"{path.relative_to(root)}: a link that leads out of the capture, not followed")
+            elif path.is_file():
+                yield path
+
+
+def stream_of(relative: str, capture: Capture) -> Stream | None:
+    """The stream of a file by its place below the capture; None where it has none."""
+    plain = re.sub(r"\.(gz|zst)$", "", relative)
+    if match := _POD.match(plain):
+        return Stream(
+            id=plain, envelope="cri", cluster=capture.cluster or None, node=match["node"], namespace=match["namespace"],
+            pod=match["pod"], pod_uid=match["uid"], container=match["container"],
+        )  # fmt: skip
+    parts = plain.split("/")
+    if len(parts) == 3 and parts[0] == "nodes" and parts[2] in _NODE_FILES:  # noqa: PLR2004 (nodes/<node>/<file>)
+        envelope, fmt = _NODE_FILES[parts[2]]
+        return Stream(plain, envelope, fmt, cluster=capture.cluster or None, node=parts[1], boot_time=_boot(capture, parts[1]))
+    if plain == "cluster/events.jsonl":
+        return Stream(plain, "plain", "k8s.events", cluster=capture.cluster or None)
+    if plain == "cluster/objects.jsonl":
+        return Stream(plain, None, "k8s.objects", cluster=capture.cluster or None)
+    if len(parts) == 2 and parts[0] == "streams" and parts[1].endswith(".jsonl"):  # noqa: PLR2004 (streams/<file>)
+        return Stream(plain, cluster=capture.cluster or None)
+    return None
+
+
+def _boot(capture: Capture, node: str) -> datetime | None:
+    value = (capture.nodes.get(node) or {}).get("boot_time")
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", value.replace("Z", "+00:00")))
+        except ValueError:
+            capture.troubles.append(f"capture.yaml: boot_time of {node} is no RFC 3339 time: {value}")
+            return None
+    if not isinstance(value, datetime):
+        return None
+    return value if value.tzinfo else value.replace(tzinfo=UTC)

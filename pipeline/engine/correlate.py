@@ -1,0 +1,398 @@
+"""Correlations over what was matched and counted: for every rule and group, when its condition held and by which rows.
+
+Pure: an outcome is a function of the rows, the counts, the topology and the watermark. Outcomes are cached by what they
+were made of, so that a batch costs only the rules it touches.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from pipeline.engine import aggregate, enrich, windows
+from pipeline.engine.state import State
+from pipeline.engine.views import Views
+from pipeline.engine.windows import Effects, Hit, Measure, Seconds, Series
+from pipeline.model import columns
+from pipeline.signatures import conditions
+from pipeline.signatures.models import Cascade, Effect, EventCount, Temporal, Threshold, Value
+from pipeline.signatures.ruleset import Rule, RuleSet
+
+Group = tuple[str, ...]
+SKEW = 30 * windows.MICRO
+"""Clock error allowed between cause and effect where no signature says otherwise (microseconds)."""
+SIDE_COLUMNS = tuple(f"{side}.{key}" for side in columns.SIDES for key in columns.ENTITY)
+EVIDENCE = ("t", "w", "id", "detection", "source", "message", "container.name", *columns.ENTITY, *SIDE_COLUMNS)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a rule found: for every group (values in the order of `keys`) its hits, its near misses, and all rows it is made of.
+
+    `rows` has the group in `g0`, `g1`, ... and the columns `EVIDENCE`, plus those that the signature wants to show.
+    """
+
+    keys: Sequence[str]
+    hits: dict[Group, list[Hit]] = field(default_factory=dict)
+    missed: dict[Group, list[Hit]] = field(default_factory=dict)
+    rows: pl.DataFrame = field(default_factory=pl.DataFrame)
+
+
+class Correlator:
+    """Evaluates the rules of one rule set over one state."""
+
+    def __init__(self, ruleset: RuleSet, state: State, views: Views, plans: Sequence[aggregate.Plan]) -> None:
+        self._ruleset = ruleset
+        self._state = state
+        self._views = views
+        self._plan_of = {(name.name, plan.keys): plan for plan in plans for name in plan.detections}
+        self._plans = plans
+        self._counts: dict[str, pl.DataFrame] = {}
+        self._outcomes: dict[str, tuple[object, Outcome]] = {}
+        self._skews = {found.rule: found.signature.skew for found in ruleset.signatures.values()}
+        self.count_versions: dict[str, int] = {plan.name: 0 for plan in plans}
+
+    def new_counts(self, plan: str) -> None:
+        """A plan has other counts now."""
+        self._counts.pop(plan, None)
+        self.count_versions[plan] += 1
+
+    def new_topology(self) -> None:
+        """Addresses may have other owners now."""
+        for plan in self._plans:
+            self.new_counts(plan.name)
+
+    def outcome(self, name: str, until: int) -> Outcome:
+        """The outcome of a rule; what must wait for the watermark is decided up to `until` (microseconds)."""
+        rule = self._ruleset.rules[name]
+        made_of = (
+            tuple(self._views.versions[found] for found in rule.detections),
+            tuple(self.count_versions[plan.name] for plan in self._plans if {d.name for d in plan.detections} & set(rule.detections)),
+            until if self.waits(rule) else 0,
+        )
+        cached = self._outcomes.get(name)
+        if cached is None or cached[0] != made_of:
+            cached = (made_of, self._evaluate(rule, until))
+            self._outcomes[name] = cached
+        return cached[1]
+
+    def waits(self, rule: Rule) -> bool:
+        """Whether a rule, or one it stands on, needs the watermark to decide."""
+        correlation = rule.correlation
+        if correlation.type in aggregate.COUNTED or (isinstance(correlation, Cascade) and correlation.absent):
+            return True
+        if rule.condition is not None and conditions.has_negation(rule.condition):
+            return True
+        condition = getattr(correlation, "condition", None)
+        if isinstance(condition, Threshold) and not (windows.monotone(condition) and correlation.type in _GROWING):
+            return True
+        return any(self.waits(self._ruleset.rules[name]) for name in rule.rules if name in self._ruleset.rules)
+
+    def rows(self, rule: Rule, name: str, until: int, *, show: Sequence[str] = ()) -> pl.DataFrame:
+        """The evidence rows of `name` (a detection or a rule) grouped as `rule` groups them."""
+        if name in self._ruleset.rules:
+            inner = self.outcome(name, until)
+            frame = inner.rows
+            sources = [f"g{inner.keys.index(column)}" if column in inner.keys else None for column in aggregate.key_columns(rule, name)]
+            if frame.is_empty() or None in sources:
+                return _empty(len(sources))
+            taken = frame.with_columns(pl.col(str(source)).alias(f"h{at}") for at, source in enumerate(sources))
+            plain = taken.drop(column for column in taken.columns if column.startswith("g") and column[1:].isdigit())
+            return plain.rename({f"h{at}": f"g{at}" for at in range(len(sources))})
+        plan = self._plan(rule, name)
+        frame = self._counted_rows(plan, name) if plan else self._views.rows(name)
+        return _grouped(frame.with_columns(pl.lit(name).alias("detection")), aggregate.key_columns(rule, name), show)
+
+    def _times(self, rule: Rule, name: str, until: int, fields: Sequence[str]) -> pl.DataFrame:
+        """What windows slide over: `g*`, t, w, id, value. A rule that is referred to counts by its hits."""
+        if name in self._ruleset.rules:
+            return self._hits_as_rows(rule, name, until)
+        frame = self._views.rows(name)
+        value = _value(frame, fields)
+        return _grouped(frame.with_columns(value), aggregate.key_columns(rule, name), ("value",)).select(
+            pl.selectors.matches(r"^g\d+$"), "t", "w", "id", "value"
+        )
+
+    def _hits_as_rows(self, rule: Rule, name: str, until: int) -> pl.DataFrame:
+        inner = self.outcome(name, until)
+        wanted = aggregate.key_columns(rule, name)
+        if any(column not in inner.keys for column in wanted):
+            return _empty(len(wanted)).select(pl.selectors.matches(r"^g\d+$"), "t", "w", "id", pl.lit(None, pl.String).alias("value"))
+        places = [inner.keys.index(column) for column in wanted]
+        rows = [
+            (*(group[place] for place in places), hit.at, 1, f"{name}/{'/'.join(group)}@{hit.at}", None)
+            for group, hits in inner.hits.items()
+            for hit in hits
+        ]
+        keys = {f"g{at}": pl.String() for at in range(len(wanted))}
+        return pl.DataFrame(rows, schema={**keys, "t": pl.Int64, "w": pl.Int64, "id": pl.String, "value": pl.String}, orient="row")
+
+    def _evaluate(self, rule: Rule, until: int) -> Outcome:
+        correlation = rule.correlation
+        outcome = Outcome(tuple(correlation.group_by))
+        evaluate: Callable[[Rule, Outcome, int], None] = {
+            "temporal_ordered": self._ordered,
+            "cascade": self._cascade,
+            "ratio": self._ratio,
+            "absence": self._absence,
+            "baseline": self._baseline,
+        }.get(correlation.type, self._sliding)
+        evaluate(rule, outcome, until)
+        if not outcome.hits and not outcome.missed:
+            outcome.rows = _empty(len(outcome.keys))
+            return outcome
+        show = self._shown(rule)
+        parts = [self.rows(rule, name, until, show=show) for name in self._evidence_of(rule)]
+        some = [part for part in parts if not part.is_empty()]
+        outcome.rows = pl.concat(some, how="diagonal_relaxed").sort("t", "id") if some else _empty(len(outcome.keys))
+        return outcome
+
+    def _shown(self, rule: Rule) -> list[str]:
+        own = {f for name in rule.detections if name in self._ruleset.detections for f in self._ruleset.detections[name].fields}
+        signed = {f for found in self._ruleset.signatures.values() if rule.name == found.rule or rule.name in self._below(found.rule) for f in found.signature.fields}
+        return sorted(own | signed)
+
+    def _below(self, name: str) -> set[str]:
+        rule = self._ruleset.rules.get(name)
+        return set() if rule is None else set(rule.rules).union(*(self._below(other) for other in rule.rules))
+
+    def _evidence_of(self, rule: Rule) -> list[str]:
+        """The rules whose rows are evidence: not what must be absent, nor what a share is taken of."""
+        correlation = rule.correlation
+        if correlation.type in ("ratio", "baseline", "absence"):
+            return [correlation.of]
+        if isinstance(correlation, Cascade):
+            return list(dict.fromkeys([correlation.cause.rule, *(effect.rule for effect in correlation.effects)]))
+        if rule.condition is not None:
+            positive = _positive(rule.condition)
+            return [name for name in rule.rules if name in positive]
+        return list(rule.rules)
+
+    def _series(self, rule: Rule, names: Sequence[str], until: int, fields: Sequence[str] = ()) -> dict[Group, Series]:
+        parts = [
+            self._times(rule, name, until, fields).with_columns(pl.lit(at, pl.Int64).alias("rule")) for at, name in enumerate(names)
+        ]
+        keys = [f"g{at}" for at in range(len(rule.correlation.group_by))]
+        frame = pl.concat(parts, how="vertical_relaxed").drop_nulls(keys or None if keys else []).sort("t", "id", "rule")
+        if frame.is_empty():
+            return {}
+        if not keys:
+            return {(): Series(*(frame[name].to_list() for name in ("t", "w", "rule", "value")))}
+        grouped = frame.group_by(keys, maintain_order=True).agg("t", "w", "rule", "value")
+        return {row[: len(keys)]: Series(*row[len(keys) :]) for row in grouped.iter_rows()}
+
+    def _sliding(self, rule: Rule, outcome: Outcome, until: int) -> None:
+        """event_count, value_* and temporal: one window slides over the rows of each group."""
+        correlation = rule.correlation
+        assert isinstance(correlation, EventCount | Value | Temporal)
+        condition = correlation.condition
+        threshold = condition if isinstance(condition, Threshold) else None
+        fields = threshold.field or () if threshold else ()
+        limit = until if self.waits(rule) else 2**62
+        for group, series in self._series(rule, rule.rules, until, fields).items():
+            measure = _measure(correlation)
+            hits = windows.slide(series, correlation.timespan, measure, self._holds(rule, threshold), limit)
+            if hits:
+                outcome.hits[group] = hits
+            elif near := _near(series, correlation, threshold, limit):
+                outcome.missed[group] = near
+
+    def _holds(self, rule: Rule, threshold: Threshold | None) -> Callable[[Measure], bool]:
+        if rule.condition is not None:
+            index = {name: at for at, name in enumerate(rule.rules)}
+            node = rule.condition
+
+            def combined(measure: Measure) -> bool:
+                assert isinstance(measure, windows.Rules)
+                return conditions.evaluate(node, lambda name: measure.seen[index[name]] > 0)
+
+            return combined
+        bounds = threshold.bounds() if threshold else {"gte": float(len(rule.rules))}
+        return lambda measure: windows.meets(bounds, measure.value())
+
+    def _ordered(self, rule: Rule, outcome: Outcome, until: int) -> None:
+        correlation = rule.correlation
+        for group, series in self._series(rule, rule.rules, until).items():
+            by_rule = [[t for t, at in zip(series.t, series.rule, strict=True) if at == number] for number in range(len(rule.rules))]
+            if all(by_rule) and (hits := windows.ordered(by_rule, correlation.timespan)):
+                outcome.hits[group] = hits
+            else:
+                outcome.missed[group] = [Hit(series.t[-1], series.t[0])]
+
+    def _cascade(self, rule: Rule, outcome: Outcome, until: int) -> None:
+        correlation = rule.correlation
+        assert isinstance(correlation, Cascade)
+        skew = self._skews.get(rule.name, SKEW)
+        asked = [(effect, False) for effect in correlation.effects] + [(effect, True) for effect in correlation.absent]
+        causes = self._series(rule, [correlation.cause.rule], until)
+        found = [self._series(rule, [effect.rule], until, effect.condition.field or ()) for effect, _ in asked]
+        for group, series in causes.items():
+            effects = [_effect(effect, part.get(group), correlation.timespan, absent=absent) for (effect, absent), part in zip(asked, found, strict=True)]
+            hits, missed = windows.cascade(series.t, effects, correlation.timespan, skew, until)
+            if hits:
+                outcome.hits[group] = sorted(hits)
+            elif missed:
+                outcome.missed[group] = [Hit(at, at) for at in missed]
+
+    def _ratio(self, rule: Rule, outcome: Outcome, until: int) -> None:
+        correlation = rule.correlation
+        assert correlation.type == "ratio"
+        for group, seconds in self._seconds(rule, correlation.of, correlation.among).items():
+            hits = windows.ratio(seconds, correlation.timespan, correlation.condition.bounds(), correlation.minimum, until)
+            if hits:
+                outcome.hits[group] = hits
+
+    def _absence(self, rule: Rule, outcome: Outcome, until: int) -> None:
+        correlation = rule.correlation
+        assert correlation.type == "absence"
+        alive = self._counts_of(rule, correlation.while_, grouped=False)["t"].unique().sort().to_list()
+        after = (float(correlation.after.gte), correlation.after.within)
+        for group, seconds in self._seconds(rule, correlation.of, None).items():
+            of = [(t, n) for t, n in zip(seconds.t, seconds.of, strict=True) if n]
+            if hits := windows.absence(of, alive, correlation.timespan, after, until):
+                outcome.hits[group] = hits
+
+    def _baseline(self, rule: Rule, outcome: Outcome, until: int) -> None:
+        correlation = rule.correlation
+        assert correlation.type == "baseline"
+        begun = self._counts_of(rule, correlation.among or correlation.of, grouped=False)["t"].min()
+        for group, seconds in self._seconds(rule, correlation.of, correlation.among).items():
+            hits = windows.baseline(
+                seconds, correlation.timespan, correlation.against, correlation.condition.factor, correlation.minimum,
+                share=correlation.among is not None, begun=int(begun or 0), until=until,  # type: ignore[call-overload]
+            )  # fmt: skip
+            if hits:
+                outcome.hits[group] = hits
+
+    def _seconds(self, rule: Rule, of: str, among: str | None) -> dict[Group, Seconds]:
+        keys = [f"g{at}" for at in range(len(rule.correlation.group_by))]
+        parts = [self._counts_of(rule, of).rename({"n": "of"})]
+        if among:
+            parts.append(self._counts_of(rule, among).rename({"n": "among"}))
+        frame = pl.concat(parts, how="diagonal_relaxed").drop_nulls(keys)
+        if not among:
+            frame = frame.with_columns(pl.lit(0.0).alias("among"))
+        summed = frame.group_by([*keys, "t"]).agg(pl.col("of").sum(), pl.col("among").sum()).sort("t")
+        if not keys:
+            return {(): Seconds(*(summed[name].to_list() for name in ("t", "of", "among")))} if len(summed) else {}
+        grouped = summed.group_by(keys, maintain_order=True).agg("t", "of", "among")
+        return {row[: len(keys)]: Seconds(*row[len(keys) :]) for row in grouped.iter_rows()}
+
+    def _plan(self, rule: Rule, name: str) -> aggregate.Plan | None:
+        if rule.correlation.type not in aggregate.COUNTED:
+            return None
+        keys = tuple(sorted({raw for column in aggregate.key_columns(rule, name) for raw in aggregate.raw_key(column)}))
+        return self._plan_of.get((name, keys))
+
+    def _counts_of(self, rule: Rule, name: str, *, grouped: bool = True) -> pl.DataFrame:
+        """`g*`, t (start of the second), n: all-rows counts where there are, else counts of matched rows."""
+        plan = self._plan(rule, name)
+        wanted = aggregate.key_columns(rule, name) if grouped else []
+        if plan is not None:
+            summed = aggregate.summed(rule)
+            number = pl.col(f"s:{name}:{summed[0]}") if summed and name == getattr(rule.correlation, "of", None) else pl.col(f"n:{name}")
+            frame = self._all_counts(plan).with_columns(number.cast(pl.Float64).alias("n"), pl.col("second").alias("t"))
+            frame = frame.filter(pl.col("n") > 0)
+        else:
+            second = pl.col("t") // windows.MICRO * windows.MICRO
+            frame = self._views.rows(name).with_columns(second.alias("t"), pl.col("w").cast(pl.Float64).alias("n"))
+        return _grouped(frame.with_columns(pl.lit("").alias("id")), wanted, ("n",)).select(pl.selectors.matches(r"^g\d+$"), "t", "n")
+
+    def _all_counts(self, plan: aggregate.Plan) -> pl.DataFrame:
+        """The counts of a plan with topology."""
+        if plan.name not in self._counts:
+            raw = self._state.aggregates.get(plan.name)
+            if raw is None:
+                return pl.DataFrame(schema={"second": pl.Int64, **{f"n:{d.name}": pl.Int64 for d in plan.detections}})
+            dated = raw.with_columns(pl.col("second").cast(columns.TIME).alias("@timestamp"))
+            if "upstream.address" in plan.keys:
+                dated = dated.with_columns(pl.concat_list("upstream.address"))
+            self._counts[plan.name] = enrich.enrich(dated, self._state.topology)
+        return self._counts[plan.name]
+
+    def _counted_rows(self, plan: aggregate.Plan, name: str) -> pl.DataFrame:
+        """All-rows counts as evidence rows: one a second and key."""
+        counts = self._all_counts(plan)
+        if counts.is_empty():
+            return pl.DataFrame(schema={"t": pl.Int64, "w": pl.Int64, "id": pl.String, **dict.fromkeys(columns.ENTITY, pl.String())})
+        named = counts.filter(pl.col(f"n:{name}") > 0).with_row_index("_i")
+        return named.with_columns(
+            pl.col("second").alias("t"),
+            pl.col(f"n:{name}").alias("w"),
+            pl.concat_str(pl.lit(f"{plan.name}@"), "second", pl.lit("#"), "_i").alias("id"),
+            pl.lit(plan.source).alias("source"),
+            pl.lit(None, pl.String).alias("message"),
+        )
+
+
+_GROWING = ("event_count", "value_count", "temporal", "temporal_ordered")
+
+
+def _measure(correlation: EventCount | Value | Temporal) -> Measure:
+    if isinstance(correlation, EventCount):
+        return windows.Count()
+    if isinstance(correlation, Temporal):
+        return windows.Rules()
+    if correlation.type == "value_count":
+        return windows.Distinct()
+    if correlation.type == "value_percentile":
+        return windows.Percentile(correlation.condition.percentile or 50)
+    return windows.Total(mean=correlation.type == "value_avg")
+
+
+def _near(series: Series, correlation: EventCount | Value | Temporal, threshold: Threshold | None, limit: int) -> list[Hit]:
+    """A group that came half of the way: half the number asked for, or some of the rules."""
+    if isinstance(correlation, Temporal):
+        return [Hit(series.t[-1], series.t[0])]
+    floor = max((v for v in (threshold.gte, threshold.gt) if v is not None), default=None) if threshold else None
+    if floor is None or not isinstance(correlation, EventCount) or floor < 2:  # noqa: PLR2004 (half of one is none)
+        return []
+    return windows.slide(series, correlation.timespan, windows.Count(), lambda m: (m.value() or 0) * 2 >= floor, limit)[:1]
+
+
+def _effect(effect: Effect, series: Series | None, span: int, *, absent: bool) -> Effects:
+    found = series or Series([], [], [], [])
+    distinct = effect.condition.field is not None
+    return Effects(found.t, found.w, found.value, effect.within or span, effect.condition.bounds(), distinct, absent)
+
+
+def _positive(node: conditions.Node, *, sign: bool = True) -> set[str]:
+    """The names that stand without negation."""
+    if isinstance(node, conditions.Ref):
+        return {node.name} if sign else set()
+    if isinstance(node, conditions.Not):
+        return _positive(node.child, sign=not sign)
+    return {name for child in node.children for name in _positive(child, sign=sign)}
+
+
+def _value(frame: pl.DataFrame, fields: Sequence[str]) -> pl.Expr:
+    """The measured column; several are taken together, a list as its last element."""
+    named = [
+        (pl.col(name).list.last() if isinstance(frame.schema[name], pl.List) else pl.col(name)) for name in fields if name in frame.columns
+    ]
+    if not named:
+        return pl.lit(None, pl.String).alias("value")
+    if len(named) == 1:
+        return named[0].alias("value")
+    return pl.concat_str([part.cast(pl.String) for part in named], separator="\x1f").alias("value")
+
+
+def _grouped(frame: pl.DataFrame, keys: Sequence[str], show: Sequence[str]) -> pl.DataFrame:
+    """The rows with their group in `g0`, `g1`, ...; a list-valued key puts a row into each of its groups; no null group."""
+    exprs = [
+        (pl.col(key) if key in frame.columns else pl.lit(None, pl.String)).alias(f"g{at}") for at, key in enumerate(keys)
+    ]
+    kept = [name for name in dict.fromkeys((*EVIDENCE, *show)) if name in frame.columns]
+    grouped = frame.with_columns(exprs)
+    lists = [f"g{at}" for at in range(len(keys)) if isinstance(grouped.schema[f"g{at}"], pl.List)]
+    if lists:
+        longest = pl.max_horizontal(pl.col(name).list.len() for name in lists)
+        same = [pl.when(pl.col(name).list.len() == longest).then(pl.col(name)).alias(name) for name in lists]
+        grouped = grouped.with_columns(same).drop_nulls(lists).explode(lists).unique([*lists, "id"], keep="first", maintain_order=True)
+    names = [f"g{at}" for at in range(len(keys))]
+    return grouped.select(*(pl.col(name).cast(pl.String) for name in names), *kept).drop_nulls(names) if names else grouped.select(kept)
+
+
+def _empty(keys: int) -> pl.DataFrame:
+    strings = dict.fromkeys(("id", "detection", "source", "message"), pl.String())
+    return pl.DataFrame(schema={**{f"g{at}": pl.String() for at in range(keys)}, "t": pl.Int64, "w": pl.Int64, **strings})

@@ -1,0 +1,164 @@
+"""The engine: feed it raw batches, ask it for incidents. Pure: it reads no clock, no file, no network.
+
+    engine = Engine(ruleset, cluster="lab")
+    engine.feed(batches)
+    for incident in engine.incidents(): ...
+
+However rows are cut into batches, shuffled within the allowed lateness, or interrupted by `snapshot` and `restore`, the
+incidents after `finish` are the same.
+"""
+
+import pickle
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from pipeline import parsers
+from pipeline.engine import aggregate, changes, explain, incidents, objects, support
+from pipeline.engine.blocks import read_lines
+from pipeline.engine.correlate import Correlator
+from pipeline.engine.intake import Intake
+from pipeline.engine.matching import Matcher
+from pipeline.engine.state import Limits, State
+from pipeline.engine.views import Views
+from pipeline.errors import StateError
+from pipeline.model import columns
+from pipeline.model.incident import Incident
+from pipeline.model.stream import RawBatch
+from pipeline.parsers import proc
+from pipeline.signatures.logsource import COUNTERS, OBJECTS
+from pipeline.signatures.ruleset import RuleSet
+
+
+class Engine:
+    """One cluster's detection for one rule set. `cache` is a folder for compiled scan databases (safe to delete)."""
+
+    def __init__(
+        self, ruleset: RuleSet, *, cluster: str = "", state: State | None = None, limits: Limits | None = None, cache: Path | None = None
+    ) -> None:
+        self.cluster = cluster
+        self.state = state or State()
+        self._ruleset = ruleset
+        self._limits = limits or Limits()
+        self._intake = Intake(ruleset, limits=self._limits, cache=cache)
+        self._matcher = Matcher(ruleset, {**columns.COMMON, **columns.TOPOLOGY, **columns.DERIVED, **parsers.columns()})
+        self._views = Views(ruleset, self.state)
+        self._plans = aggregate.plans(ruleset)
+        self._correlator = Correlator(ruleset, self.state, self._views, self._plans)
+        self._counters = frozenset(proc.COUNTERS) & _wanted_counters(ruleset)
+        self._finished = False
+
+    def feed(self, batches: Iterable[RawBatch]) -> None:
+        """Take rows in. Nothing is concluded yet."""
+        text: list[RawBatch] = []
+        for batch in batches:
+            if batch.stream.format == OBJECTS:
+                self._objects(batch)
+            elif batch.stream.format == COUNTERS:
+                self._samples(batch)
+            else:
+                text.append(batch)
+        now = self.state.newest()
+        taken = self._intake.read(text, self.state, now)
+        for plan, counts in taken.counts:
+            before = self.state.aggregates.get(plan)
+            self.state.aggregates[plan] = counts if before is None else pl.concat([before, counts.select(before.columns)])
+            self._correlator.new_counts(plan)
+        self._views.touch(self._matcher.keep(taken.rows, taken.active, self.state, self.state.newest()))
+
+    def incidents(self) -> list[Incident]:
+        """Every incident as it stands, explained, near misses last."""
+        now = self.state.newest()
+        until = now if self._finished else self.state.watermark(now)
+        found: list[Incident] = []
+        for disaster in self._ruleset.signatures.values():
+            outcome = self._correlator.outcome(disaster.rule, until)
+            for incident in incidents.build(disaster, outcome, self.cluster, now if self._finished else until):
+                found.append(support.weigh(incident, disaster.signature, self._ruleset, self._views, self._correlator, until))
+        explained = explain.explain(found, self._ruleset, self.state.topology)
+        return [support.blindness(incident, self.state) for incident in explained]
+
+    def finish(self) -> None:
+        """No more rows will come: what waits for the watermark is decided by what is there."""
+        self._finished = True
+
+    def snapshot(self) -> bytes:
+        """The state as bytes."""
+        return pickle.dumps((self._ruleset.digest, self.cluster, self.state))
+
+    @classmethod
+    def restore(cls, saved: bytes, ruleset: RuleSet, *, limits: Limits | None = None, cache: Path | None = None) -> "Engine":
+        """An engine that goes on where `snapshot` was taken. Raises StateError for a state of other rules."""
+        digest, cluster, state = pickle.loads(saved)  # noqa: S301 (our own checkpoint)
+        if digest != ruleset.digest:
+            raise StateError("restoring a checkpoint: it was made with other rules; start anew or use those rules")
+        return cls(ruleset, cluster=cluster, state=state, limits=limits, cache=cache)
+
+    def _objects(self, batch: RawBatch) -> None:
+        """Topology records: versions of objects, and when they were seen."""
+        lines, _ = read_lines(batch.data)
+        read = [(line, objects.read(line, f"{batch.stream.id}:{at}")) for at, line in zip(_offsets(batch, lines), lines, strict=True)]
+        good = [found for _, found in read if found is not None]
+        bad = [line for line, found in read if found is None and line.strip()]
+        self.state.counts["lines", OBJECTS] += len(read)
+        if bad:
+            self.state.counts["unparsed", OBJECTS] += len(bad)
+            self.state.samples_of_trouble.setdefault(("unparsed", OBJECTS), bad[0][:200])
+        since = self.state.topology.add(good)
+        if good:
+            times = [version.at for _, version in good]
+            self.state.advance_clock(batch.stream.id, None, (min(times), max(times)))
+        if since is not None:
+            self._views.new_topology(since)
+            self._correlator.new_topology()
+
+    def _samples(self, batch: RawBatch) -> None:
+        """Counter samples; only the counters that a rule names are kept."""
+        lines, _ = read_lines(batch.data)
+        frame = pl.DataFrame({"record": lines})
+        self.state.counts["lines", COUNTERS] += len(lines)
+        found = proc.samples(frame, self._counters)
+        offsets = pl.Series(_offsets(batch, lines), dtype=pl.Int64)
+        identity = pl.lit(f"{batch.stream.id}:") + pl.lit(offsets).gather(pl.col("line")).cast(pl.String)
+        rows = found.drop_nulls("@timestamp").select(
+            pl.concat_str(identity, pl.lit("/"), "counter.name", pl.lit("/"), "counter.instance").alias("event.id"),
+            "@timestamp",
+            pl.lit(batch.stream.cluster, pl.String).alias("k8s.cluster.name"),
+            pl.lit(batch.stream.node, pl.String).alias("k8s.node.name"),
+            "counter.name",
+            "counter.instance",
+            pl.col("counter.value").cast(pl.Int64),
+        )
+        if rows.is_empty():
+            return
+        times = rows["@timestamp"].dt.epoch("us")
+        self.state.advance_clock(batch.stream.id, batch.stream.node, (int(times.min()), int(times.max())))  # type: ignore[arg-type]
+        minutes = (times // 60_000_000).unique().to_list()
+        self.state.signs[COUNTERS, batch.stream.node or ""].update(minutes)
+        known = self.state.samples
+        self.state.samples = rows if known is None else pl.concat([known, rows])
+        self._views.new_samples()
+
+
+def _offsets(batch: RawBatch, lines: pl.Series) -> Sequence[int]:
+    """Where each record stood in its stream."""
+    if batch.offsets is not None:
+        return batch.offsets.to_list()
+    starts = (lines.str.len_bytes().cast(pl.Int64) + 1).cum_sum().shift(1, fill_value=0) + batch.offset
+    return starts.to_list()
+
+
+def _wanted_counters(ruleset: RuleSet) -> frozenset[str]:
+    """The counters that loaded rules name."""
+    from pipeline.signatures.detection import tests
+
+    return frozenset(
+        str(test.value)
+        for found in ruleset.detections.values()
+        for test in tests(found.tree)
+        if test.field == "counter.name" and test.kind == "eq"
+    )
+
+
+_ = changes

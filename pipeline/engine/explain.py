@@ -1,0 +1,139 @@
+"""From many incidents to one cause: who accounts for whose evidence, resolved over the whole set at once.
+
+A pure function of the incidents and the topology: their order does not matter. Confidence is settled here too, since the
+symptoms that a cause accounts for are part of it.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from pipeline.engine import reach as reaching
+from pipeline.engine.reach import Reach
+from pipeline.engine.topology import Topology
+from pipeline.engine.windows import MICRO
+from pipeline.model.incident import Incident, Share
+from pipeline.signatures import templates
+from pipeline.signatures.models import LEVELS, Explains, Signature
+from pipeline.signatures.ruleset import RuleSet
+
+DEPTH = ("headwater", "multicluster", "loadbalancer", "gateway", "mesh", "ingress", "certificate", "service", "policy", "dns", "cni", "node")
+"""Layers from the surface to the ground: of two causes with equal share the deeper one wins."""
+COVERAGE_WEIGHT = 0.15
+MOST = 0.99
+
+
+def explain(incidents: Sequence[Incident], ruleset: RuleSet, topology: Topology) -> list[Incident]:
+    """The incidents with causes, symptoms, level and confidence; roots first, then by start."""
+    real = [incident for incident in incidents if incident.status != "near_miss" and not incident.vetoed]
+    shares = _shares(real, ruleset, topology)
+    result: dict[str, Incident] = {}
+    folded: dict[str, list[tuple[str, float]]] = defaultdict(list)
+    by_id = {incident.id: incident for incident in real}
+    for incident in real:
+        causes = sorted(shares.get(incident.id, {}).items(), key=lambda item: _rank(by_id[item[0]], item[1][0]))
+        union = _union([cells for _, (_, cells) in causes], incident)
+        threshold = min((_edge(ruleset, by_id[cause].signature, incident.signature) or 0.5 for cause, _ in causes), default=0.5)
+        main = causes[0][0] if causes and union >= threshold else None
+        listed = tuple(Share(cause, round(share, 4)) for cause, (share, _) in causes)
+        result[incident.id] = replace(incident, cause=main, causes=listed)
+        if main is not None:
+            for cause, (share, _) in causes:
+                folded[cause].append((incident.id, share))
+    for identity, incident in result.items():
+        result[identity] = _settled(incident, folded.get(identity, []), result, ruleset)
+    near = [replace(i, status="near_miss", cause=None) for i in incidents if i.status == "near_miss" or i.vetoed]
+    everything = [*result.values(), *near]
+    return sorted((_worded(i, ruleset) for i in everything), key=lambda i: (i.cause is not None, i.status == "near_miss", i.started, i.signature, i.id))
+
+
+def _rank(cause: Incident, share: float) -> tuple[float, int, int, str]:
+    return (-round(share, 6), -DEPTH.index(cause.layer), cause.started, cause.id)
+
+
+def _shares(incidents: Sequence[Incident], ruleset: RuleSet, topology: Topology) -> dict[str, dict[str, tuple[float, list[float]]]]:
+    """Symptom to its causes, with the share of its evidence and the weight of each cell."""
+    by_signature: dict[str, list[Incident]] = defaultdict(list)
+    for incident in incidents:
+        by_signature[incident.signature].append(incident)
+    found: dict[str, dict[str, tuple[float, list[float]]]] = defaultdict(dict)
+    for cause in incidents:
+        signature = ruleset.signatures[cause.signature].signature
+        reaches: dict[tuple[str, ...], Reach] = {}
+        for entry in signature.explains:
+            for name in entry.rules:
+                for symptom in by_signature.get(_slug(ruleset, name), []):
+                    if symptom.id == cause.id:
+                        continue
+                    on = tuple(entry.on)
+                    if on not in reaches:
+                        reaches[on] = reaching.of(cause, topology, signature.skew, on)
+                    share, cells = _share(cause, symptom, reaches[on], entry, signature)
+                    if share > 0 and share > found[symptom.id].get(cause.id, (0.0, []))[0]:
+                        found[symptom.id][cause.id] = (share, cells)
+    return found
+
+
+def _slug(ruleset: RuleSet, name: str) -> str:
+    if name in ruleset.signatures:
+        return name
+    return next((slug for slug, found in ruleset.signatures.items() if found.signature.name == name), name)
+
+
+def _share(cause: Incident, symptom: Incident, reach: Reach, entry: Explains, signature: Signature) -> tuple[float, list[float]]:
+    begin = (cause.started - signature.skew) // MICRO * MICRO
+    end = (cause.last if cause.ended is None else cause.ended) + entry.within
+    weights = reaching.covered(symptom.cells, reach, begin, end, asks_dns=symptom.layer == "dns")
+    total = sum(cell.weight for cell in symptom.cells)
+    return (sum(w * cell.weight for w, cell in zip(weights, symptom.cells, strict=True)) / total if total else 0.0), weights
+
+
+def _union(parts: Sequence[Sequence[float]], symptom: Incident) -> float:
+    """The share that all causes together account for; a row is never accounted for more than once."""
+    total = sum(cell.weight for cell in symptom.cells)
+    if not total or not parts:
+        return 0.0
+    return sum(min(1.0, sum(ws)) * cell.weight for cell, *ws in zip(symptom.cells, *parts, strict=True)) / total
+
+
+def _edge(ruleset: RuleSet, cause: str, symptom: str) -> float | None:
+    entries = ruleset.signatures[cause].signature.explains
+    return next((e.coverage for e in entries for name in e.rules if _slug(ruleset, name) == symptom), None)
+
+
+def _settled(incident: Incident, folded: Sequence[tuple[str, float]], all_: Mapping[str, Incident], ruleset: RuleSet) -> Incident:
+    """Symptoms, level and confidence of an incident once it is known what hangs below it."""
+    signature = ruleset.signatures[incident.signature].signature
+    level = incident.level
+    for entry in signature.explains:
+        explained = {_slug(ruleset, name) for name in entry.rules}
+        if entry.level and any(all_[symptom].signature in explained for symptom, _ in folded):
+            level = max(level, entry.level, key=LEVELS.index)
+    moved = sum(reason.confidence for reason in incident.reasons)
+    mean = sum(share for _, share in folded) / len(folded) if folded else 0.0
+    confidence = min(MOST, max(0.0, signature.confidence + moved + COVERAGE_WEIGHT * mean))
+    below = tuple(sorted((s for s, _ in folded if all_[s].cause == incident.id), key=lambda s: (all_[s].started, all_[s].signature, s)))
+    return replace(incident, level=level, confidence=round(confidence, 4), symptoms=below)
+
+
+def _worded(incident: Incident, ruleset: RuleSet) -> Incident:
+    """The texts with the real names in them."""
+    signature = ruleset.signatures[incident.signature].signature
+    values = {
+        **{key: ", ".join(found) for key, found in incident.entities.items()},
+        **{key: ", ".join(found) for key, found in incident.shown.items()},
+        **incident.group,
+        **{f"count.{rule}": str(number) for rule, number in incident.counts.items()},
+        "count": str(incident.rows),
+        "cluster": incident.cluster,
+        "level": incident.level,
+        "message": incident.lines[0].text if incident.lines else "",
+    }
+    values |= {f"{side}.{key}": value for key, value in incident.group.items() for side in ("client", "upstream")}
+    return replace(
+        incident,
+        summary=templates.render(signature.alert.annotations.get("summary", incident.title), values),
+        first_aid=tuple(templates.render(text, values) for text in signature.first_aid),
+        fix=tuple(templates.render(text, values) for text in signature.fix),
+        values=values,
+    )

@@ -1,0 +1,240 @@
+"""Hits to incidents: one incident a signature and group as long as evidence keeps coming, with what its rows touched.
+
+An incident starts with the earliest evidence of its first hit, is detected when that hit is complete (and, with `for`, was
+met again so much later), is extended by further evidence, and ends when there was none for `keep_firing_for`.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from pipeline.engine.correlate import SIDE_COLUMNS, Group, Outcome
+from pipeline.engine.windows import MICRO, Hit
+from pipeline.model import columns
+from pipeline.model.incident import Cell, Incident, Line, Status, Touch
+from pipeline.signatures.models import Signature
+from pipeline.signatures.ruleset import Disaster
+
+TOP = 5
+MAX_CELLS = 5000
+"""Seconds and entities kept in an incident's evidence table; beyond, cells are merged to ten seconds, then counted as `rest`."""
+LINES = 40
+_PLACE = dict.fromkeys(columns.ENTITY)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One incident of a group before it has evidence."""
+
+    group: Group
+    started: int
+    detected: int
+    last: int
+    ended: int | None
+    missed: bool = False
+
+
+def build(found: Disaster, outcome: Outcome, cluster: str, now: int) -> list[Incident]:
+    """The incidents of a signature as of `now` (microseconds), near misses among them."""
+    signature = found.signature
+    quiet = max(signature.alert.keep_firing_for, signature.correlation.timespan if signature.correlation else 0)
+    times = _times(outcome)
+    spans = [
+        span
+        for group, hits in sorted(outcome.hits.items())
+        for span in _spans(group, hits, times.get(group, []), quiet, signature.alert.for_, now)
+    ]
+    spans += [
+        Span(group, hit.start, hit.at, hit.at, hit.at, missed=True) for group, hits in sorted(outcome.missed.items()) for hit in hits[:1]
+    ]
+    if not spans:
+        return []
+    return [_incident(found, outcome, span, part, cluster, now) for span, part in zip(spans, _evidence(outcome, spans), strict=True)]
+
+
+def plain(key: str) -> str:
+    """A group key without the side it was read from."""
+    return key.removeprefix("upstream.").removeprefix("client.")
+
+
+def group_of(keys: Sequence[str], values: Group) -> dict[str, str]:
+    """The group as people see it: sides are left out where that keeps keys apart."""
+    names = [plain(key) for key in keys]
+    shown = names if len(set(names)) == len(names) else list(keys)
+    return dict(zip(shown, values, strict=True))
+
+
+def _times(outcome: Outcome) -> dict[Group, list[int]]:
+    """The times of the evidence rows of each group, in order."""
+    keys = [f"g{at}" for at in range(len(outcome.keys))]
+    if outcome.rows.is_empty():
+        return {}
+    if not keys:
+        return {(): outcome.rows["t"].sort().to_list()}
+    grouped = outcome.rows.sort("t").group_by(keys, maintain_order=True).agg("t")
+    return {row[:-1]: row[-1] for row in grouped.iter_rows()}
+
+
+def _spans(group: Group, hits: Sequence[Hit], times: Sequence[int], quiet: int, persist: int, now: int) -> list[Span]:
+    """Incidents of one group: a hit opens one, evidence extends it, quiet ends it."""
+    spans: list[Span] = []
+    rest = sorted(hits)
+    while rest:
+        first = min(rest, key=lambda hit: hit.start)
+        last = first.at
+        started = first.start
+        moments = sorted({*(t for t in times if t >= started), *(hit.at for hit in rest)})
+        for moment in moments:
+            if moment > last + quiet:
+                break
+            last = max(last, moment)
+        inside = [hit for hit in rest if hit.at <= last]
+        rest = [hit for hit in rest if hit.at > last]
+        lasting = [hit.at for hit in inside if hit.at >= inside[0].at + persist]
+        ended = last if last + quiet <= now else None
+        spans.append(Span(group, started, lasting[0] if lasting else inside[0].at, last, ended, missed=not lasting))
+    return spans
+
+
+def _evidence(outcome: Outcome, spans: Sequence[Span]) -> list[pl.DataFrame]:
+    """The rows of each incident."""
+    parts = []
+    by_group: dict[Group, pl.DataFrame] = {}
+    keys = [f"g{at}" for at in range(len(outcome.keys))]
+    if keys and not outcome.rows.is_empty():
+        by_group = {tuple(str(part) for part in key): rows for key, rows in outcome.rows.group_by(keys, maintain_order=True)}
+    for span in spans:
+        rows = by_group.get(span.group, outcome.rows.clear()) if keys else outcome.rows
+        parts.append(rows.filter(pl.col("t").is_between(span.started, span.last)))
+    return parts
+
+
+def _incident(found: Disaster, outcome: Outcome, span: Span, rows: pl.DataFrame, cluster: str, now: int) -> Incident:
+    signature = found.signature
+    cells, rest = _cells(rows)
+    group = group_of(outcome.keys, span.group)
+    status: Status = "near_miss" if span.missed else ("resolved" if span.ended is not None else "firing")
+    counts = {str(name): int(weight) for name, weight in rows.group_by("detection").agg(pl.col("w").sum()).sort("detection").iter_rows()}
+    return Incident(
+        id=identity(cluster, signature, group, span.started),
+        signature=found.slug,
+        title=signature.title,
+        layer=signature.layer,
+        level=signature.level,
+        status=status,
+        cluster=cluster,
+        group=group,
+        started=span.started,
+        detected=span.detected,
+        last=span.last,
+        ended=span.ended,
+        rows=sum(counts.values()),
+        counts=counts,
+        entities=entities(cells, group),
+        cells=cells,
+        rest=rest,
+        lines=_lines(rows),
+        shown=_shown(rows, signature),
+        confidence=signature.confidence,
+        version=signature.version,
+        digest=found.digest,
+        what=signature.what,
+        cause_text=signature.cause,
+        impact=signature.impact,
+    )
+
+
+def identity(cluster: str, signature: Signature, group: Mapping[str, str], started: int) -> str:
+    """The id of an incident: a hash of cluster, rule id, group and start."""
+    text = "\x1f".join([cluster, signature.id, *(f"{key}={group[key]}" for key in sorted(group)), str(started)])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _cells(rows: pl.DataFrame) -> tuple[tuple[Cell, ...], int]:
+    """The evidence table: rows by second, detection and touched entities."""
+    if rows.is_empty():
+        return (), 0
+    places = [name for name in (*columns.ENTITY, *SIDE_COLUMNS) if name in rows.columns]
+    second = (pl.col("t") // MICRO * MICRO).alias("second")
+    unique = rows.unique("id", keep="first", maintain_order=True)
+    counted = unique.group_by(second, "detection", *places, maintain_order=True).agg(pl.col("w").sum())
+    if len(counted) > MAX_CELLS:
+        coarse = (pl.col("second") // (10 * MICRO) * 10 * MICRO).alias("second")
+        counted = counted.group_by(coarse, "detection", *places, maintain_order=True).agg(pl.col("w").sum())
+    # The largest cells are kept; ties are broken by time and content, never by order of arrival.
+    kept = counted.head(MAX_CELLS) if len(counted) > MAX_CELLS else counted
+    rest = int(counted["w"].sum()) - int(kept["w"].sum())
+    known: dict[tuple[object, ...], tuple[Touch, ...]] = {}
+    cells = []
+    for second_, rule, *values, weight in kept.iter_rows():
+        key = tuple(tuple(v) if isinstance(v, list) else v for v in values)
+        touches = known.get(key)
+        if touches is None:
+            touches = known[key] = touched(dict(zip(places, values, strict=True)))
+        cells.append(Cell(int(second_), str(rule), touches, int(weight)))
+    return tuple(sorted(cells, key=lambda c: (c.second, c.rule, str(c.touches)))), rest
+
+
+def touched(row: Mapping[str, object]) -> tuple[Touch, ...]:
+    """The entities that a row touches: those it names as upstream or client; its reporter only where it names neither."""
+    found: dict[Touch, None] = {}
+    upstream = [row.get(f"upstream.{key}") or [] for key in columns.ENTITY]
+    for at in range(max((len(values) for values in upstream if isinstance(values, list)), default=0)):
+        found[tuple(values[at] if isinstance(values, list) and at < len(values) else None for values in upstream)] = None
+    found[tuple(_text(row.get(f"client.{key}")) for key in columns.ENTITY)] = None
+    named = [touch for touch in found if any(touch)]
+    about = row.get("k8s.service.name")
+    if not named:
+        named = [tuple(_text(row.get(key)) for key in columns.ENTITY)]
+    elif about and not any(touch[-1] for touch in named):
+        named.append((*(None,) * (len(columns.ENTITY) - 1), _text(about)))
+    return tuple(sorted((touch for touch in named if any(touch)), key=str))
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def entities(cells: Sequence[Cell], group: Mapping[str, str]) -> dict[str, dict[str, int]]:
+    """Per entity key the values that rows touched, with their number, five at most, most first."""
+    counters: dict[str, Counter[str]] = {key: Counter() for key in columns.ENTITY}
+    for cell in cells:
+        for at, key in enumerate(columns.ENTITY):
+            for value in {touch[at] for touch in cell.touches if touch[at]}:
+                counters[key][str(value)] += cell.weight
+    for key, value in group.items():
+        if key in counters and not counters[key]:
+            counters[key][value] = sum(cell.weight for cell in cells)
+    ranked = {key: sorted(counter.items(), key=lambda item: (-item[1], item[0]))[:TOP] for key, counter in counters.items()}
+    return {key: dict(values) for key, values in ranked.items() if values}
+
+
+def _lines(rows: pl.DataFrame) -> tuple[Line, ...]:
+    """The first lines of every kind of evidence, as they were written."""
+    if "message" not in rows.columns or rows.is_empty():
+        return ()
+    kinds = max(1, rows["detection"].n_unique())
+    each = max(3, LINES // kinds)
+    some = rows.filter(pl.col("message").is_not_null()).unique("id", keep="first", maintain_order=True)
+    first = some.group_by("detection", maintain_order=True).head(each).sort("t", "id")
+    return tuple(
+        Line(int(t), str(source), str(rule), str(origin), str(text)[:2000])
+        for t, source, rule, origin, text in first.select("t", "source", "detection", "id", "message").iter_rows()
+    )
+
+
+def _shown(rows: pl.DataFrame, signature: Signature) -> dict[str, tuple[str, ...]]:
+    """The most frequent values of the columns under `fields`."""
+    shown: dict[str, tuple[str, ...]] = {}
+    for name in rows.columns:
+        if name in columns.ENTITY or name in ("t", "w", "id", "detection", "source", "message") or name in SIDE_COLUMNS or name.startswith("g"):
+            continue
+        column = rows[name]
+        values = column.explode() if isinstance(column.dtype, pl.List) else column
+        counts = Counter(str(value) for value in values.drop_nulls().to_list())
+        if counts:
+            shown[name] = tuple(value for value, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:TOP])
+    return shown

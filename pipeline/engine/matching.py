@@ -1,0 +1,126 @@
+"""Candidate rows to matched rows: every detection that may concern a batch at once, then extraction.
+
+Rows are kept as they were written; the topology join is made where they are read (`views`). What a detection says about topology columns is left open here (`loose`) and decided there,
+since topology may arrive after the rows.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import polars as pl
+
+from pipeline.engine.state import State
+from pipeline.model import columns
+from pipeline.signatures import detection
+from pipeline.signatures.ruleset import Detection, RuleSet
+
+KEPT = (
+    "event.id", "@timestamp", "source", "message", "k8s.cluster.name", "k8s.node.name", "k8s.namespace.name",
+    "k8s.pod.name", "k8s.workload.name", "container.name", "container.image.name", "process.name", "log.level", "k8s.service.name",
+    "client.address", "upstream.address", "upstream.duration", "upstream.name", "url.domain", "url.path", "error.code", "event.duration",
+    "event.uid", "event.count", "event.first", "k8s.pod.app",
+)  # fmt: skip
+
+
+class Matcher:
+    """Finds and keeps the rows that the detections of a rule set match."""
+
+    def __init__(self, ruleset: RuleSet, types: Mapping[str, pl.DataType]) -> None:
+        needed = {column for name in ruleset.detections for column in ruleset.columns(name)}
+        grouped = {column for rule in ruleset.rules.values() for column in _named(rule.correlation)}
+        known = {"container.image.name": pl.String(), "k8s.pod.app": pl.String(), **types, **{name: pl.String() for name in needed | grouped if name not in types}}
+        names = dict.fromkeys((*KEPT, *sorted((needed | grouped) & set(known))))
+        self.schema = {name: known[name] for name in names if name not in columns.TOPOLOGY and name not in columns.DERIVED}
+        self.schema |= {name: known[name] for name in names if name in ("object.kind", "object.name", "k8s.service.name")}
+        self._detections = ruleset.detections
+
+    def keep(self, frames: Iterable[pl.DataFrame], active: Iterable[str], state: State, now: int) -> set[str]:
+        """Match parsed rows, add them to the state; gives the detections that have new rows."""
+        parts = [frame for frame in frames if not frame.is_empty()]
+        if not parts:
+            return set()
+        rows = pl.concat(parts, how="diagonal_relaxed")
+        rows = _dated(rows, now)
+        chosen = [self._detections[name] for name in active] + [d for d in self._detections.values() if d.dense and not d.literals]
+        chosen = list({found.name: found for found in chosen}.values())
+        if state.rows is not None:
+            rows = rows.join(state.rows.select("event.id"), on="event.id", how="anti", maintain_order="left")
+        if rows.is_empty() or not chosen:
+            return set()
+        rows = rows.unique("event.id", keep="first", maintain_order=True)
+        schema = dict(rows.schema)
+        flags = [
+            (found.selector.expr() & detection.to_expr(found.loose, schema)).alias(f"?{found.name}") for found in chosen
+        ]
+        marked = _with_programs(rows).with_columns(flags)
+        if "event.watch" in marked.columns:
+            marked = marked.filter(pl.col("event.watch").ne_missing("DELETED"))
+        marked = marked.filter(pl.any_horizontal(f"?{found.name}" for found in chosen))
+        return self._store(marked, chosen, state) if not marked.is_empty() else set()
+
+    def _store(self, marked: pl.DataFrame, chosen: list[Detection], state: State) -> set[str]:
+        for found in chosen:
+            marked = _extract(marked, found)
+        numbered = marked.with_columns((pl.int_range(pl.len(), dtype=pl.UInt32) + state.next_row).alias("_n"))
+        state.next_row += len(marked)
+        changed = set()
+        for found in chosen:
+            numbers = numbered.filter(pl.col(f"?{found.name}"))["_n"]
+            if len(numbers):
+                before = state.matched.get(found.name)
+                state.matched[found.name] = numbers if before is None else pl.concat([before, numbers])
+                changed.add(found.name)
+        kept = numbered.select(
+            "_n",
+            *(
+                (pl.col(name).cast(dtype, strict=False) if name in numbered.columns else pl.lit(None, dtype)).alias(name)
+                for name, dtype in self.schema.items()
+            ),
+        )
+        state.rows = kept if state.rows is None else pl.concat([state.rows, kept])
+        return changed
+
+
+def _named(correlation: object) -> set[str]:
+    """The columns a correlation groups by, aliases or measures."""
+    found = set(getattr(correlation, "group_by", ()))
+    for fields in getattr(correlation, "aliases", {}).values():
+        found |= set(fields.values())
+    found -= set(getattr(correlation, "aliases", {}))
+    for part in (getattr(correlation, "condition", None), *(getattr(e, "condition", None) for e in getattr(correlation, "effects", ()))):
+        found |= set(getattr(part, "field", None) or ())
+    return found
+
+
+def _dated(rows: pl.DataFrame, now: int) -> pl.DataFrame:
+    """Rows without a time of their own get the newest time known when they came (`observed`)."""
+    observed = pl.lit(now).cast(columns.TIME)
+    return rows.with_columns(pl.col("@timestamp").fill_null(observed).alias("@timestamp"))
+
+
+def _with_programs(rows: pl.DataFrame) -> pl.DataFrame:
+    """The columns that selectors look at, null where no row has them."""
+    missing = [name for name in ("container.name", "process.name", "container.image.name", "k8s.pod.app") if name not in rows.columns]
+    return rows.with_columns(pl.lit(None, pl.String).alias(name) for name in missing)
+
+
+def _extract(rows: pl.DataFrame, found: Detection) -> pl.DataFrame:
+    """The named groups of a detection's patterns, on the rows it matched."""
+    for column, patterns in found.extract.items():
+        if column not in rows.columns:
+            continue
+        for pattern in patterns:
+            groups = pl.col(column).str.extract_groups(pattern)
+            names = [field.name for field in rows.select(groups).to_series().dtype.fields if field.name in found.extracted]  # type: ignore[attr-defined]
+            for name in names:
+                target = found.extracted[name]
+                value = pl.when(pl.col(f"?{found.name}")).then(groups.struct.field(name))
+                rows = rows.with_columns(_into(rows, target, value))
+    return rows
+
+
+def _into(rows: pl.DataFrame, target: str, value: pl.Expr) -> pl.Expr:
+    if target not in rows.columns:
+        return value.alias(target)
+    dtype = rows.schema[target]
+    typed = pl.when(value.is_not_null()).then(pl.concat_list(value)) if isinstance(dtype, pl.List) else value.cast(dtype, strict=False)
+    return pl.coalesce(target, typed).alias(target)

@@ -1,0 +1,77 @@
+"""Messages that the container runtime cut into parts (CRI tag `P`), put together again per stream and output."""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from pipeline.engine.blocks import Block
+from pipeline.engine.state import Limits, Part, State
+from pipeline.model import columns
+from pipeline.parsers import Context
+from pipeline.parsers.envelopes import cri
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """Whole messages as unwrapped rows, and the numbers of the lines that went into them or wait for their end."""
+
+    rows: pl.DataFrame
+    covered: pl.Series
+
+
+def merge(block: Block, state: State, limits: Limits) -> Merged | None:
+    """Put the partial lines of a block together, with what `state` kept of earlier blocks; None where there are none.
+
+    A message has the time and the identity of its first part. What has no end yet waits in `state`.
+    """
+    streams = [batch.stream.id for batch in block.batches]
+    waiting = {identity for identity, _ in state.parts}
+    tagged = block.lines.str.contains(" std(?:out|err) P") & block.lines.str.contains(r"^\S+ std(?:out|err) P")
+    concerned = set(block.segments.filter(tagged).unique().to_list()) | {at for at, s in enumerate(streams) if s in waiting}
+    if not concerned:
+        return None
+    numbers = block.segments.is_in(sorted(concerned)).arg_true().cast(pl.UInt32)
+    frame = pl.DataFrame({"record": block.lines.gather(numbers)})
+    rows = cri.ENVELOPE.unwrap(frame, Context()).with_columns(
+        numbers.alias("_line"), block.segments.gather(numbers).alias("_seg"), block.identities(numbers).alias("event.id")
+    )
+    return _runs(rows.drop_nulls("message"), block, state, limits)
+
+
+def _runs(rows: pl.DataFrame, block: Block, state: State, limits: Limits) -> Merged:
+    whole: list[dict[str, object]] = []
+    covered: list[int] = []
+    partial = rows["partial"].to_list()
+    outputs = list(zip(rows["_seg"].to_list(), rows["log.iostream"].to_list(), strict=True))
+    open_ = {key for key in state.parts}
+    for at, (segment, output) in enumerate(outputs):
+        stream = block.batches[segment].stream
+        key = (stream.id, output or "")
+        if not partial[at] and key not in open_:
+            continue
+        row = rows.row(at, named=True)
+        covered.append(row["_line"])
+        part = state.parts.get(key) or Part(row["@timestamp"], row["event.id"], "")
+        room = max(0, limits.parts_bytes - len(part.text))
+        if len(row["message"]) > room:
+            state.counts["parts_cut", stream.id] += 1
+        part.text += row["message"][:room]
+        if partial[at]:
+            state.parts[key] = part
+            open_.add(key)
+            continue
+        state.parts.pop(key, None)
+        open_.discard(key)
+        whole.append({**row, "message": part.text, "@timestamp": part.at, "event.id": part.identity, "partial": False})
+    return Merged(_frame(whole, block), pl.Series(covered, dtype=pl.UInt32))
+
+
+def _frame(whole: list[dict[str, object]], block: Block) -> pl.DataFrame:
+    from pipeline.engine.blocks import OWNER
+
+    schema = {**columns.UNWRAPPED, "_line": pl.UInt32(), "_seg": pl.UInt32(), "event.id": pl.String()}
+    rows = pl.DataFrame(whole, schema=schema)
+    owners = block.owners().rename({column: f"_{column}" for column in OWNER})
+    joined = rows.join(owners, on="_seg", how="left", maintain_order="left")
+    filled = joined.with_columns(pl.coalesce(column, f"_{column}").alias(column) for column in OWNER)
+    return filled.drop(f"_{column}" for column in OWNER)

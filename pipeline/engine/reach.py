@@ -1,0 +1,155 @@
+"""What a cause can have touched, following the topology as it was then.
+
+A node reaches its pods; a pod the services it backs, by its share of the backends that were ready before the cause began; a service its
+callers; and what carries cluster DNS reaches everyone who asks it. A row is weighed by the most exact entity it names: a timeout
+towards a pod elsewhere is not reached because its service also has a backend here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pipeline.engine.topology import Topology
+from pipeline.model import columns
+from pipeline.model.incident import Cell, Incident, Touch
+
+NODE, ZONE, NAMESPACE, WORKLOAD, POD, SERVICE = range(len(columns.ENTITY))
+
+
+@dataclass(slots=True)
+class Reach:
+    """Weights (0 to 1) by entity. Pods, workloads and services are keyed by (namespace, name)."""
+
+    nodes: dict[str, float] = field(default_factory=dict)
+    zones: dict[str, float] = field(default_factory=dict)
+    namespaces: dict[str, float] = field(default_factory=dict)
+    workloads: dict[tuple[str, str], float] = field(default_factory=dict)
+    pods: dict[tuple[str, str], float] = field(default_factory=dict)
+    services: dict[tuple[str, str], float] = field(default_factory=dict)
+    dns: float = 0.0
+
+    def weight(self, touch: Touch, *, asks_dns: bool) -> float:
+        """How far a touched entity is in reach, judged by the most exact name it has."""
+        found = self._nearest(touch)
+        return max(found, self.dns) if asks_dns else found
+
+    def _nearest(self, touch: Touch) -> float:
+        namespace, pod, node = str(touch[NAMESPACE] or ""), touch[POD], touch[NODE]
+        if pod and (namespace, pod) in self.pods:
+            return self.pods[namespace, pod]
+        if node and self.nodes:
+            return self.nodes.get(node, 0.0)
+        if touch[WORKLOAD] and (namespace, str(touch[WORKLOAD])) in self.workloads:
+            return self.workloads[namespace, str(touch[WORKLOAD])]
+        if namespace in self.namespaces:
+            return self.namespaces[namespace]
+        if touch[ZONE] and touch[ZONE] in self.zones:
+            return self.zones[str(touch[ZONE])]
+        if pod and self.pods:
+            return 0.0
+        return self._service(namespace, touch[SERVICE]) or 0.0
+
+    def _service(self, namespace: str, service: str | None) -> float | None:
+        if not service or not self.services:
+            return None
+        if namespace:
+            return self.services.get((namespace, service), 0.0)
+        return max((weight for (_, name), weight in self.services.items() if name == service), default=0.0)
+
+
+def of(incident: Incident, topology: Topology, skew: int, on: Sequence[str] = ()) -> Reach:
+    """The reach of an incident: from the entities `on` of it (default: its group), or where it names none, from what its evidence touched."""
+    before = incident.started - skew
+    reach = Reach()
+    group = {key: value for key, value in incident.group.items() if key in columns.ENTITY and (not on or key in on)}
+    group |= {key: value for key in on if key not in group and (value := _only(incident, key))}
+    namespace = group.get("k8s.namespace.name") or _only(incident, "k8s.namespace.name") or ""
+    if node := group.get("k8s.node.name"):
+        _add_node(reach, node, topology, before)
+    if zone := group.get("cloud.availability_zone"):
+        reach.zones[zone] = 1.0
+        for name, where in topology.zones().items():
+            if where == zone:
+                _add_node(reach, name, topology, before)
+    if workload := group.get("k8s.workload.name"):
+        reach.workloads[namespace, workload] = 1.0
+        for key in topology.pods_of(namespace, workload):
+            _add_pod(reach, key.namespace, key.name, topology, before)
+    if pod := group.get("k8s.pod.name"):
+        _add_pod(reach, namespace, pod, topology, before)
+    if service := group.get("k8s.service.name"):
+        _add_service(reach, namespace, service, topology, before)
+    if set(group) == {"k8s.namespace.name"}:
+        reach.namespaces[namespace] = 1.0
+    if not group:
+        _add_touched(reach, incident, topology, before)
+    reach.dns = _dns_share(reach, topology, before)
+    return reach
+
+
+def _only(incident: Incident, key: str) -> str | None:
+    """The value of an entity key that the incident's evidence is mostly about."""
+    return next(iter(incident.entities.get(key, {})), None)
+
+
+def _add_node(reach: Reach, node: str, topology: Topology, before: int) -> None:
+    reach.nodes[node] = 1.0
+    for key in topology.pods_on(node):
+        _add_pod(reach, key.namespace, key.name, topology, before)
+
+
+def _add_pod(reach: Reach, namespace: str, pod: str, topology: Topology, before: int) -> None:
+    if (namespace, pod) in reach.pods:
+        return
+    reach.pods[namespace, pod] = 1.0
+    for service in topology.services_of_pod(namespace, pod):
+        backends = topology.backends(namespace, service, before)
+        ready = [backend for backend in backends if backend.ready] or backends
+        share = sum(backend.pod == pod for backend in ready) / len(ready) if ready else 0.0
+        key = (namespace, service)
+        reach.services[key] = min(1.0, reach.services.get(key, 0.0) + share)
+
+
+def _add_service(reach: Reach, namespace: str, service: str, topology: Topology, before: int) -> None:
+    reach.services[namespace, service] = 1.0
+    for backend in topology.backends(namespace, service, before):
+        if backend.pod:
+            reach.pods[namespace, backend.pod] = 1.0
+    for key, services in topology.pod_services().items():
+        if key[0] == namespace and service in services:
+            reach.pods[key] = 1.0
+
+
+def _add_touched(reach: Reach, incident: Incident, topology: Topology, before: int) -> None:
+    for touch in {touch for cell in incident.cells for touch in cell.touches}:
+        if touch[POD]:
+            _add_pod(reach, str(touch[NAMESPACE] or ""), str(touch[POD]), topology, before)
+        elif touch[NODE]:
+            _add_node(reach, str(touch[NODE]), topology, before)
+        elif touch[SERVICE]:
+            _add_service(reach, str(touch[NAMESPACE] or ""), str(touch[SERVICE]), topology, before)
+
+
+def _dns_share(reach: Reach, topology: Topology, before: int) -> float:
+    """How much of cluster DNS the reached pods carried."""
+    shares = []
+    for key in topology.dns_services():
+        shares.append(reach.services.get((key.namespace, key.name), 0.0))
+        backends = topology.backends(key.namespace, key.name, before)
+        ready = [backend for backend in backends if backend.ready] or backends
+        if ready:
+            shares.append(sum(reach.pods.get((key.namespace, str(backend.pod)), 0.0) for backend in ready) / len(ready))
+    return max(shares, default=0.0)
+
+
+def covered(cells: Sequence[Cell], reach: Reach, begin: int, end: int, *, asks_dns: bool) -> list[float]:
+    """Per cell the weight (0 to 1) that a cause accounts for: in its time and in its reach."""
+    known: dict[tuple[Touch, ...], float] = {}
+    result = []
+    for cell in cells:
+        if not begin <= cell.second <= end:
+            result.append(0.0)
+            continue
+        if cell.touches not in known:
+            known[cell.touches] = max((reach.weight(touch, asks_dns=asks_dns) for touch in cell.touches), default=0.0)
+        result.append(known[cell.touches])
+    return result

@@ -1,0 +1,92 @@
+"""What moves an incident's confidence, and what could not be seen when it happened."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import polars as pl
+
+from pipeline.engine.correlate import SIDE_COLUMNS, Correlator
+from pipeline.engine.incidents import touched
+from pipeline.engine.state import State
+from pipeline.engine.views import Views
+from pipeline.engine.windows import MICRO, meets
+from pipeline.model import columns
+from pipeline.model.incident import Incident, Reason, Touch
+from pipeline.signatures.models import Shift, Signature
+from pipeline.signatures.ruleset import RuleSet
+
+ALIVE = 2
+"""Minutes: a node is alive when any of its streams gave a sign within so many."""
+
+
+def weigh(
+    incident: Incident, signature: Signature, ruleset: RuleSet, views: Views, correlator: Correlator, until: int
+) -> Incident:
+    """The incident with the reasons that move its confidence; a veto is noted."""
+    reasons: list[Reason] = []
+    vetoed = False
+    for shift in (*signature.supports, *signature.contradicts):
+        rows = _rows(shift, ruleset, views, correlator, until)
+        begin, end = incident.started - signature.skew, incident.last + shift.within
+        number = _near(rows.filter(pl.col("t").is_between(begin, end)), incident, shift)
+        if meets(shift.condition.bounds(), number):
+            reasons.append(Reason(shift.rule, shift.confidence, int(number)))
+            vetoed = vetoed or shift.veto
+    return replace(incident, reasons=tuple(reasons), vetoed=vetoed)
+
+
+def _rows(shift: Shift, ruleset: RuleSet, views: Views, correlator: Correlator, until: int) -> pl.DataFrame:
+    if shift.rule in ruleset.detections:
+        return views.rows(shift.rule)
+    name = shift.rule if shift.rule in ruleset.rules else next(s for s, f in ruleset.signatures.items() if f.signature.name == shift.rule)
+    outcome = correlator.outcome(name, until)
+    return outcome.rows if outcome.hits else outcome.rows.clear()
+
+
+def _near(rows: pl.DataFrame, incident: Incident, shift: Shift) -> float:
+    """The number (or the distinct values) of the rows that touch the incident's entities `on`."""
+    if rows.is_empty():
+        return 0
+    places = [name for name in (*columns.ENTITY, *SIDE_COLUMNS) if name in rows.columns]
+    field = shift.condition.field[0] if shift.condition.field else None
+    extra = [field] if field and field in rows.columns and field not in places else []
+    counted = rows.group_by([*places, *extra], maintain_order=True).agg(pl.col("w").sum())
+    wanted = {columns.ENTITY.index(key): _values(incident, key) for key in shift.on}
+    seen: set[object] = set()
+    total = 0
+    for *values, weight in counted.iter_rows():
+        row = dict(zip([*places, *extra], values, strict=True))
+        touching = [touch for touch in touched(row) if all(touch[at] in found for at, found in wanted.items())]
+        if touching:
+            total += weight
+            seen.update(_measured(row, touching, field))
+    return len(seen) if field else total
+
+
+def _measured(row: Mapping[str, object], touching: Sequence[Touch], field: str | None) -> list[object]:
+    if field in columns.ENTITY:
+        at = columns.ENTITY.index(str(field))
+        return [touch[at] for touch in touching if touch[at]]
+    return [row[field]] if field in row and row[field] is not None else []
+
+
+def _values(incident: Incident, key: str) -> set[str]:
+    """The values of an entity key that the incident is about: its group's, else what it touched."""
+    return {incident.group[key]} if key in incident.group else set(incident.entities.get(key, {}))
+
+
+def blindness(incident: Incident, state: State) -> Incident:
+    """The incident with what was silent while it began: nodes of which no stream gave a sign."""
+    if incident.status == "near_miss":
+        return incident
+    begin, end = incident.started // (60 * MICRO) - ALIVE, incident.last // (60 * MICRO) + ALIVE
+    notes = []
+    for node in incident.entities.get("k8s.node.name", {}):
+        minutes = {minute for (_, name), found in state.signs.items() if name == node for minute in found}
+        if any(begin <= minute <= end for minute in minutes):
+            continue
+        last = max((minute for minute in minutes if minute < begin), default=None)
+        when = f"has given no sign since {datetime.fromtimestamp(last * 60, UTC):%H:%M}" if last else "was never heard"
+        notes.append(f"{node} {when}")
+    return replace(incident, blind=tuple(notes))

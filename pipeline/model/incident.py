@@ -1,0 +1,89 @@
+"""Incidents: one open incident a signature and group, with its evidence, confidence and place among the others."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Status = Literal["firing", "resolved", "near_miss"]
+Touch = tuple[str | None, ...]
+"""One entity that a row touched: values in the order of `columns.ENTITY`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Evidence rows of one second that touched the same entities. `rule` is the detection, `weight` the number of rows."""
+
+    second: int
+    rule: str
+    touches: tuple[Touch, ...]
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A row of evidence as it was written. `at` in microseconds since 1970."""
+
+    at: int
+    source: str
+    rule: str
+    origin: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How much of a symptom's evidence a cause accounts for."""
+
+    id: str
+    coverage: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One thing that moved the confidence: what, by how much, and how many rows said so."""
+
+    rule: str
+    confidence: float
+    rows: int
+
+
+@dataclass(slots=True)
+class Incident:
+    """A disaster (or symptom) as it stands. Times are microseconds since 1970; `ended` None while it goes on."""
+
+    id: str
+    signature: str
+    title: str
+    layer: str
+    level: str
+    status: Status
+    cluster: str
+    group: Mapping[str, str]
+    started: int
+    detected: int
+    last: int
+    ended: int | None
+    rows: int
+    counts: Mapping[str, int]
+    entities: Mapping[str, Mapping[str, int]]
+    cells: tuple[Cell, ...]
+    rest: int
+    lines: tuple[Line, ...]
+    shown: Mapping[str, tuple[str, ...]]
+    confidence: float
+    reasons: tuple[Reason, ...] = ()
+    vetoed: bool = False
+    cause: str | None = None
+    causes: tuple[Share, ...] = ()
+    symptoms: tuple[str, ...] = ()
+    blind: tuple[str, ...] = ()
+    uncovered: tuple[str, ...] = ()
+    version: int = 1
+    digest: str = ""
+    summary: str = ""
+    first_aid: tuple[str, ...] = ()
+    fix: tuple[str, ...] = ()
+    what: str = ""
+    cause_text: str = ""
+    impact: str = ""
+    values: Mapping[str, str] = field(default_factory=dict)

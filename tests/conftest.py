@@ -1,0 +1,38 @@
+"""What all tests share: the repository's root, recorded captures, and how long hypothesis searches.
+
+A test with the argument `capture` runs once for every recording: those in `tests/captures`, and those in the folder
+that the environment variable HEADWATER_CAPTURES names (CI sets it).
+"""
+
+import os
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Data frames take a while to build, and all the longer on a busy machine: a deadline would fail by chance.
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=25)
+hypothesis.settings.register_profile("full", deadline=None, max_examples=100, print_blob=True)
+hypothesis.settings.load_profile("full" if os.environ.get("CI") else "quick")
+
+
+def captures() -> list[Path]:
+    """The folders of all recordings, by name."""
+    parents = [ROOT / "tests" / "captures"]
+    if named := os.environ.get("HEADWATER_CAPTURES"):
+        parents.append(Path(named).resolve(strict=True))
+    return sorted({folder.name: folder for parent in parents for folder in parent.glob("*/")}.values())
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give each recording to the tests that ask for one."""
+    if "capture" in metafunc.fixturenames:
+        metafunc.parametrize("capture", captures(), ids=lambda folder: folder.name)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The root of the repository."""
+    return ROOT
