@@ -15,7 +15,7 @@ from pathlib import Path
 import polars as pl
 
 from pipeline import parsers
-from pipeline.engine import aggregate, changes, explain, incidents, objects, support
+from pipeline.engine import aggregate, explain, incidents, objects, support
 from pipeline.engine.blocks import read_lines
 from pipeline.engine.correlate import Correlator
 from pipeline.engine.intake import Intake
@@ -27,6 +27,7 @@ from pipeline.model import columns
 from pipeline.model.incident import Incident
 from pipeline.model.stream import RawBatch
 from pipeline.parsers import proc
+from pipeline.signatures.detection import tests
 from pipeline.signatures.logsource import COUNTERS, OBJECTS
 from pipeline.signatures.ruleset import RuleSet
 
@@ -46,7 +47,7 @@ class Engine:
         self._views = Views(ruleset, self.state)
         self._plans = aggregate.plans(ruleset)
         self._correlator = Correlator(ruleset, self.state, self._views, self._plans)
-        self._counters = frozenset(proc.COUNTERS) & _wanted_counters(ruleset)
+        self._counters = _wanted_counters(ruleset)
         self._finished = False
 
     def feed(self, batches: Iterable[RawBatch]) -> None:
@@ -67,14 +68,18 @@ class Engine:
             self._correlator.new_counts(plan)
         self._views.touch(self._matcher.keep(taken.rows, taken.active, self.state, self.state.newest()))
 
-    def incidents(self) -> list[Incident]:
-        """Every incident as it stands, explained, near misses last."""
-        now = self.state.newest()
-        until = now if self._finished else self.state.watermark(now)
+    def incidents(self, at: int | None = None) -> list[Incident]:
+        """Every incident as it stands, explained; roots first, near misses last.
+
+        With `at` (microseconds), as if it were that time and every row up to it had arrived.
+        """
+        newest = self.state.newest()
+        now = at if at is not None else newest
+        until = now if self._finished or at is not None else self.state.watermark(newest)
         found: list[Incident] = []
         for disaster in self._ruleset.signatures.values():
             outcome = self._correlator.outcome(disaster.rule, until)
-            for incident in incidents.build(disaster, outcome, self.cluster, now if self._finished else until):
+            for incident in incidents.build(disaster, outcome, self.cluster, max(now, newest)):
                 found.append(support.weigh(incident, disaster.signature, self._ruleset, self._views, self._correlator, until))
         explained = explain.explain(found, self._ruleset, self.state.topology)
         return [support.blindness(incident, self.state) for incident in explained]
@@ -151,8 +156,6 @@ def _offsets(batch: RawBatch, lines: pl.Series) -> Sequence[int]:
 
 def _wanted_counters(ruleset: RuleSet) -> frozenset[str]:
     """The counters that loaded rules name."""
-    from pipeline.signatures.detection import tests
-
     return frozenset(
         str(test.value)
         for found in ruleset.detections.values()
@@ -160,5 +163,3 @@ def _wanted_counters(ruleset: RuleSet) -> frozenset[str]:
         if test.field == "counter.name" and test.kind == "eq"
     )
 
-
-_ = changes

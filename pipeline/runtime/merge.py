@@ -167,10 +167,11 @@ def cut(files: Sequence[tuple[Stream, Reader]], *, rows: int, seed: int | None =
         records.extend(splitter.records)
     records.sort(key=lambda record: record.key)
     for begin in range(0, len(records), rows):
-        yield _batches(records[begin : begin + rows])
+        yield batches_of(records[begin : begin + rows])
 
 
-def _batches(records: Sequence[Record]) -> list[RawBatch]:
+def batches_of(records: Sequence[Record]) -> list[RawBatch]:
+    """Records as batches, one a stream, each record with its offset."""
     by_stream: dict[str, list[Record]] = {}
     for record in records:
         by_stream.setdefault(record.stream.id, []).append(record)

@@ -9,6 +9,7 @@
 | `{category: webserver}` | access lines of every ingress |
 | `{category: dns}` | the query log of CoreDNS |
 | `{category: application}` | what containers print that no infrastructure format understands |
+| `{product: nginx, service: error}` | error lines of every nginx, ingress-nginx among them |
 | `{product: P}`, `{product: P, service: S}` | the format P (its kind P.S), or else the programs whose container, image, process or workload is called P (and S) |
 | `{product: kubernetes or linux, service: S}` | the program S |
 """
@@ -37,6 +38,8 @@ _CATEGORIES = {
     "dns": frozenset({"coredns.query"}),
     "application": frozenset({"json", "logfmt", "klog", "text"}),
 }
+_FAMILIES = {"nginx": ("nginx", "ingress-nginx")}
+"""Products whose lines look alike: which of the two a container without a usual name is cannot be told from an error line."""
 PROGRAM_COLUMNS = ("container.name", "process.name", "container.image.name", "k8s.pod.app")
 
 
@@ -80,15 +83,16 @@ def select(logsource: LogSource, sources: Collection[str]) -> Selector:
         return Selector(None, (service,) if service else ())
     if service is not None and (product, service) in _FIXED:
         return Selector(frozenset({_FIXED[product, service]}))
-    kinds = frozenset(kind for kind in sources if kind == product or kind.startswith(f"{product}."))
+    families = _FAMILIES.get(product, (product,))
+    kinds = frozenset(kind for kind in sources if kind.partition(".")[0] in families or kind in families)
     if kinds:
-        return _of_format(product, service, kinds)
+        return _of_format(families, service, kinds)
     programs = (service,) if product in ("kubernetes", "linux") else (product, service)
     return Selector(None, tuple(program for program in programs if program))
 
 
-def _of_format(product: str, service: str | None, kinds: frozenset[str]) -> Selector:
+def _of_format(families: tuple[str, ...], service: str | None, kinds: frozenset[str]) -> Selector:
     if service is None:
         return Selector(kinds)
-    wanted = f"{product}.{service}"
-    return Selector(frozenset({wanted})) if wanted in kinds else Selector(kinds, (service,))
+    wanted = kinds & {f"{family}.{service}" for family in families}
+    return Selector(wanted) if wanted else Selector(kinds, (service,))

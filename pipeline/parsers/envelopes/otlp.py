@@ -14,7 +14,7 @@ from pipeline.parsers import Context, Envelope, text
 from pipeline.parsers.shippers import (
     LABELS,
     app,
-    decoded,
+    bodies,
     dispatched,
     image,
     is_event,
@@ -66,7 +66,7 @@ def _rows(frame: pl.DataFrame) -> pl.DataFrame:
     """One row a log record: its members, `line`, a column a wanted attribute; the record's go before the resource's."""
     lines = pl.int_range(pl.len(), dtype=pl.UInt32).alias("line")
     resources = (
-        decoded(frame["record"], _FIELDS)
+        bodies(frame["record"], _FIELDS)
         .with_columns(lines)
         .explode("resourceLogs", empty_as_null=True)
         .unnest("resourceLogs")
@@ -103,7 +103,7 @@ def _maps(frame: pl.DataFrame, lines: pl.Series) -> pl.Series:
     mapped = frame["record"].str.contains('"kvlistValue"', literal=True)
     if not mapped.any():
         return pl.Series("record", [None] * len(lines), dtype=pl.String())
-    texts = [list(_bodies(record)) if held else None for record, held in zip(frame["record"], mapped, strict=True)]
+    texts = [list(_map_bodies(record)) if held else None for record, held in zip(frame["record"], mapped, strict=True)]
     counts = lines.value_counts().sort("line")["count"].to_list()
     # Both walks go the same way; where they disagree the request is malformed, and its maps are left unread.
     pairs = zip(texts, counts, strict=True)
@@ -111,7 +111,7 @@ def _maps(frame: pl.DataFrame, lines: pl.Series) -> pl.Series:
     return pl.Series("record", [body for found in fitted for body in found], dtype=pl.String())
 
 
-def _bodies(record: str) -> Iterator[str | None]:
+def _map_bodies(record: str) -> Iterator[str | None]:
     try:
         request = json.loads(record)
         for log in _walk(request, ("resourceLogs", "scopeLogs", "logRecords")):

@@ -1,0 +1,99 @@
+"""`headwater`: the commands. Everything heavy is imported where it is used, so that `--help` is quick."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.errors import CaptureError, HeadwaterError, SignatureError, UsageError
+
+app = typer.Typer(
+    name="headwater",
+    help="Traces a Kubernetes networking disaster back to its source: what broke first, where, how we know, what to do now.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+rules_app = typer.Typer(help="The signatures: list, show, check and test them.", no_args_is_help=True)
+app.add_typer(rules_app, name="rules")
+
+Capture = Annotated[Path, typer.Argument(help="Folder of a recorded outage.")]
+Rules = Annotated[list[Path] | None, typer.Option("--rules", help="Folder of signatures; may be given more than once. Default: the packaged ones.")]
+Output = Annotated[str, typer.Option("--output", "-o", help="tree for people, json for machines.")]
+
+
+@app.command()
+def replay(
+    capture: Capture,
+    rules: Rules = None,
+    output: Output = "tree",
+    near_misses: Annotated[bool, typer.Option("--near-misses", help="Print what nearly was an incident as well.")] = False,
+    batch_rows: Annotated[int | None, typer.Option(min=1, help="Cut the input into batches of so many records.")] = None,
+    shuffle: Annotated[int | None, typer.Option(metavar="SEED", help="Shuffle records within the allowed lateness.")] = None,
+    restart_every: Annotated[int | None, typer.Option(min=1, help="Save, tear down and restore after so many records.")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what could not be used of the input.")] = False,
+) -> None:
+    """Replay a recorded outage and say what broke first."""
+    from pipeline.cli import show
+    from pipeline.runtime.replay import Options
+
+    found = show.replay(capture, rules, Options(batch_rows, shuffle, restart_every), output)
+    show.incidents(found, output=output, near_misses=near_misses)
+    show.troubles(found.troubles, verbose=verbose)
+
+
+@app.command()
+def check(
+    captures: Annotated[list[Path], typer.Argument(help="Folders of recorded outages, each with its expect.yaml.")],
+    rules: Rules = None,
+) -> None:
+    """Compare replays with the truth in each capture's expect.yaml."""
+    from pipeline.cli import show
+
+    raise typer.Exit(show.check(captures, rules))
+
+
+@rules_app.command("check")
+def rules_check(
+    folders: Annotated[list[Path] | None, typer.Argument(help="Folders of signatures. Default: the packaged ones.")] = None,
+) -> None:
+    """Print every problem of every rule file."""
+    from pipeline.cli import show_rules
+
+    raise typer.Exit(show_rules.check(folders))
+
+
+@rules_app.command("test")
+def rules_test(
+    folders: Annotated[list[Path] | None, typer.Argument(help="Folders of signatures. Default: the packaged ones.")] = None,
+    rules: Rules = None,
+    run: Annotated[str | None, typer.Option(metavar="TEXT", help="Only signatures whose name contains this.")] = None,
+) -> None:
+    """Run every case of every signature: in order, shuffled, cut at every record and restarted."""
+    from pipeline.cli import show_rules
+
+    raise typer.Exit(show_rules.test(folders, rules, run))
+
+
+def main() -> None:
+    """The command line; every expected failure is one message, without a traceback."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (SignatureError, CaptureError) as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+    except UsageError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    except HeadwaterError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""Replays on the terminal: as JSON lines, or as the tree of causes."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline import parsers
+from pipeline.errors import CaptureError
+from pipeline.runtime import check as checking
+from pipeline.runtime import output as form
+from pipeline.runtime import replay as replaying
+from pipeline.signatures import load
+
+
+def replay(capture: Path, rules: list[Path] | None, options: replaying.Options, output: str) -> replaying.Replay:
+    """Replay with a progress bar on a terminal."""
+    return replaying.run(capture, load.load(parsers.vocabulary(), rules), options=options)
+
+
+def incidents(found: replaying.Replay, *, output: str, near_misses: bool) -> None:
+    """Print incidents."""
+    for incident in found.incidents:
+        if incident.status != "near_miss" or near_misses:
+            print(form.as_json(incident))
+
+
+def troubles(lines: Sequence[str], *, verbose: bool) -> None:
+    """What could not be used of the input: one line, or all of them."""
+    if lines and verbose:
+        print("\n".join(lines), file=sys.stderr)
+    elif lines:
+        print(f"{len(lines)} kinds of input could not be used; --verbose lists them", file=sys.stderr)
+
+
+def check(captures: Sequence[Path], rules: list[Path] | None) -> int:
+    """Print what differs from the truth; 1 when anything does."""
+    ruleset = load.load(parsers.vocabulary(), rules)
+    wrong = 0
+    for path in captures:
+        try:
+            expect = checking.expectation(path)
+            found = checking.differences(replaying.run(path, ruleset).incidents, expect)
+        except CaptureError as error:
+            found = [str(error)]
+        wrong += bool(found)
+        print(f"{'wrong' if found else 'right'}  {path.name}")
+        for line in found:
+            print(f"       {line}")
+    return 1 if wrong else 0
