@@ -36,7 +36,7 @@ class Plan:
 
     def columns(self) -> tuple[str, ...]:
         """The cheap columns that must be cut out of every row."""
-        named = {column for found in self.detections for column in found.columns}
+        named = {column for found in self.detections for column in detection.fields(found.loose)}
         return tuple(sorted({*self.keys, *named, *(column for _, column in self.sums)}))
 
 
@@ -64,7 +64,7 @@ def plans(ruleset: RuleSet) -> list[Plan]:
             found = ruleset.detections.get(name)
             if found is None or not counted(found):
                 continue
-            keys = tuple(sorted({raw for column in key_columns(rule, name) for raw in raw_key(column)}))
+            keys = raw_keys(rule, found)
             for source in sorted(found.selector.sources or ()):
                 detections, sums = wanted.setdefault((source, keys), ({}, set()))
                 detections[name] = found
@@ -76,9 +76,20 @@ def plans(ruleset: RuleSet) -> list[Plan]:
     ]
 
 
+def raw_keys(rule: Rule, found: Detection) -> tuple[str, ...]:
+    """The raw columns by which the rows of a detection are counted: those of the rule's keys and of its own topology tests."""
+    named = [*key_columns(rule, found.name), *(column for column in found.columns if column in columns.TOPOLOGY)]
+    return tuple(sorted({raw for column in named for raw in raw_key(column)}))
+
+
 def counted(found: Detection) -> bool:
     """Whether a detection is counted over all rows; others are counted by their matched rows."""
-    return found.cheap and found.literals is None and not found.keeps_topology
+    return found.cheap and found.literals is None and detection.separable(found.tree, frozenset(columns.TOPOLOGY))
+
+
+def residual(found: Detection) -> detection.Tree:
+    """What is left to test on counts once their addresses have owners."""
+    return detection.loosen(found.tree, found.columns - frozenset(columns.TOPOLOGY))
 
 
 def key_columns(rule: Rule, name: str) -> list[str]:
@@ -111,8 +122,8 @@ def strict_columns(detections: Iterable[Detection]) -> frozenset[str]:
     return frozenset(
         test.field
         for found in detections
-        for test in detection.tests(found.tree)
-        if test.kind == "exists" or test.value is None or _negated(found.tree)
+        for test in detection.tests(found.loose)
+        if test.kind == "exists" or test.value is None or _negated(found.loose)
     )
 
 
@@ -126,7 +137,7 @@ def count(plan: Plan, frame: pl.DataFrame) -> pl.DataFrame:
     """Counts of one block: `frame` has `_seg`, `second` (microseconds) and the plan's columns."""
     face = parsers.all_formats()[plan.format].cheap
     schema = {name: face[name].cast for name in plan.columns()}
-    flags = [detection.to_expr(found.tree, schema).alias(f"n:{found.name}") for found in plan.detections]
+    flags = [detection.to_expr(found.loose, schema).alias(f"n:{found.name}") for found in plan.detections]
     flagged = frame.with_columns(flags)
     sums = [(pl.col(f"n:{name}") * pl.col(column)).sum().cast(pl.Float64).alias(f"s:{name}:{column}") for name, column in plan.sums]
     grouped = flagged.group_by("_seg", "second", *plan.keys).agg(

@@ -14,7 +14,7 @@ from pipeline.engine.state import State
 from pipeline.engine.views import Views
 from pipeline.engine.windows import Effects, Hit, Measure, Seconds, Series
 from pipeline.model import columns
-from pipeline.signatures import conditions
+from pipeline.signatures import conditions, detection
 from pipeline.signatures.models import Cascade, Effect, EventCount, Temporal, Threshold, Value
 from pipeline.signatures.ruleset import Rule, RuleSet
 
@@ -281,8 +281,8 @@ class Correlator:
     def _plan(self, rule: Rule, name: str) -> aggregate.Plan | None:
         if rule.correlation.type not in aggregate.COUNTED:
             return None
-        keys = tuple(sorted({raw for column in aggregate.key_columns(rule, name) for raw in aggregate.raw_key(column)}))
-        return self._plan_of.get((name, keys))
+        found = self._ruleset.detections.get(name)
+        return self._plan_of.get((name, aggregate.raw_keys(rule, found))) if found else None
 
     def _counts_of(self, rule: Rule, name: str, *, grouped: bool = True) -> pl.DataFrame:
         """`g*`, t (start of the second), n: all-rows counts where there are, else counts of matched rows."""
@@ -291,12 +291,20 @@ class Correlator:
         if plan is not None:
             summed = aggregate.summed(rule)
             number = pl.col(f"s:{name}:{summed[0]}") if summed and name == getattr(rule.correlation, "of", None) else pl.col(f"n:{name}")
-            frame = self._all_counts(plan).with_columns(number.cast(pl.Float64).alias("n"), pl.col("second").alias("t"))
+            counts = self._tested(self._all_counts(plan), name)
+            frame = counts.with_columns(number.cast(pl.Float64).alias("n"), pl.col("second").alias("t"))
             frame = frame.filter(pl.col("n") > 0)
         else:
             second = pl.col("t") // windows.MICRO * windows.MICRO
             frame = self._views.rows(name).with_columns(second.alias("t"), pl.col("w").cast(pl.Float64).alias("n"))
-        return _grouped(frame.with_columns(pl.lit("").alias("id")), wanted, ("n",)).select(pl.selectors.matches(r"^g\d+$"), "t", "n")
+        return _grouped(frame.with_columns(pl.int_range(pl.len()).alias("id")), wanted, ("n",)).select(pl.selectors.matches(r"^g\d+$"), "t", "n")
+
+    def _tested(self, counts: pl.DataFrame, name: str) -> pl.DataFrame:
+        """The counts that also pass what a detection asks of topology."""
+        found = self._ruleset.detections[name]
+        if not found.keeps_topology or counts.is_empty():
+            return counts
+        return counts.filter(detection.to_expr(aggregate.residual(found), dict(counts.schema)))
 
     def _all_counts(self, plan: aggregate.Plan) -> pl.DataFrame:
         """The counts of a plan with topology."""
@@ -312,7 +320,7 @@ class Correlator:
 
     def _counted_rows(self, plan: aggregate.Plan, name: str) -> pl.DataFrame:
         """All-rows counts as evidence rows: one a second and key."""
-        counts = self._all_counts(plan)
+        counts = self._tested(self._all_counts(plan), name)
         if counts.is_empty():
             return pl.DataFrame(schema={"t": pl.Int64, "w": pl.Int64, "id": pl.String, **dict.fromkeys(columns.ENTITY, pl.String())})
         named = counts.filter(pl.col(f"n:{name}") > 0).with_row_index("_i")

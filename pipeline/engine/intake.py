@@ -48,7 +48,8 @@ class Intake:
             for number in numbers:
                 self._by_literal.setdefault(number, []).append(name)
         self._scanner = scan.Scanner(literals, cache=cache)
-        self._unscanned = [found for found in ruleset.detections.values() if not found.literals]
+        used = _wanted_as_rows(ruleset)
+        self._unscanned = [found for found in ruleset.detections.values() if not found.literals and not found.dense and found.name in used]
         self._plans = aggregate.plans(ruleset)
         self._limits = limits
 
@@ -123,15 +124,14 @@ class Intake:
     def _by_columns(self, found: Detection, block: Block, lines: pl.Series) -> pl.Series | None:
         """Rows for a rule without literals: by its cheap columns, or all where it is expensive."""
         fmt = parsers.all_formats().get(block.format or "")
-        if found.dense:
-            return pl.Series([], dtype=pl.UInt32)
         if not found.cheap:
             return pl.int_range(len(lines), dtype=pl.UInt32, eager=True)
-        if fmt is None or not found.columns <= set(fmt.cheap) or not any(found.selector.admits(kind) for kind in fmt.sources):
+        named = detection.fields(found.loose)
+        if fmt is None or not named <= set(fmt.cheap) or not any(found.selector.admits(kind) for kind in fmt.sources):
             return None
-        schema = {name: fmt.cheap[name].cast for name in found.columns}
-        cut = aggregate.cut(fmt.cheap, sorted(found.columns), pl.col("record"), strict=aggregate.strict_columns([found]))
-        flags = lines.to_frame("record").select(cut).select(detection.to_expr(found.tree, schema).alias("x")).to_series()
+        schema = {name: fmt.cheap[name].cast for name in named}
+        cut = aggregate.cut(fmt.cheap, sorted(named), pl.col("record"), strict=aggregate.strict_columns([found]))
+        flags = lines.to_frame("record").select(cut).select(detection.to_expr(found.loose, schema).alias("x")).to_series()
         return flags.arg_true().cast(pl.UInt32)
 
     def _look(self, block: Block, seconds: pl.Series, state: State, fmt: str | None) -> None:
@@ -287,3 +287,15 @@ def _node_of(group: pl.DataFrame) -> str | None:
 
 def _source_of(stream: str, block: Block | None) -> str:
     return (block.format or block.envelope or stream) if block else stream
+
+
+def _wanted_as_rows(ruleset: RuleSet) -> set[str]:
+    """The detections whose rows are wanted, not only their counts."""
+    named = {name for rule in ruleset.rules.values() for name in rule.rules if not _only_counted(ruleset, rule.correlation.type, name)}
+    shifts = {s.rule for d in ruleset.signatures.values() for s in (*d.signature.supports, *d.signature.contradicts)}
+    return named | shifts | {found.rule for found in ruleset.signatures.values()}
+
+
+def _only_counted(ruleset: RuleSet, kind: str, name: str) -> bool:
+    found = ruleset.detections.get(name)
+    return found is not None and kind in aggregate.COUNTED and aggregate.counted(found)

@@ -133,6 +133,13 @@ def loosen(tree: Tree, unknown: frozenset[str], *, positive: bool = True) -> Tre
     return type(tree)(tuple(loosen(child, unknown, positive=positive) for child in tree.children))
 
 
+def separable(tree: Tree, known: frozenset[str]) -> bool:
+    """Whether a tree is a conjunction of parts that each look only at `known` columns, or at none of them."""
+    if isinstance(tree, All):
+        return all(separable(child, known) for child in tree.children)
+    return fields(tree) <= known or not fields(tree) & known
+
+
 def _search(value: Any, loc: tuple[str | int, ...]) -> Tree:
     """A search identifier: a map (AND), a list of maps or keywords (OR)."""
     if isinstance(value, Mapping):
@@ -246,6 +253,8 @@ def _test_expr(test: Test, schema: Mapping[str, pl.DataType]) -> pl.Expr:
     if test.field not in schema:
         return pl.lit(test.kind == "exists" and test.value is False or (test.kind == "eq" and test.value is None))
     column, dtype = pl.col(test.field), schema[test.field]
+    if test.kind == "fieldref":
+        return _same(test.field, str(test.value), schema).fill_null(value=False)
     if isinstance(dtype, pl.List):
         present = column.is_not_null() & (column.list.len() > 0).fill_null(value=False)
         if test.kind == "exists" or test.value is None:
@@ -257,13 +266,24 @@ def _test_expr(test: Test, schema: Mapping[str, pl.DataType]) -> pl.Expr:
     return _scalar_expr(column, dtype, test).fill_null(value=False)
 
 
+def _same(field: str, other: str, schema: Mapping[str, pl.DataType]) -> pl.Expr:
+    """Whether two columns have the same value; a list does when any of its elements has it."""
+    if other not in schema:
+        return pl.lit(value=False)
+    lists = [isinstance(schema[name], pl.List) for name in (field, other)]
+    if all(lists):
+        return pl.col(field).list.set_intersection(pl.col(other)).list.drop_nulls().list.len() > 0
+    if any(lists):
+        many, one = (field, other) if lists[0] else (other, field)
+        return pl.col(one).is_not_null() & pl.col(many).list.contains(pl.col(one))
+    return pl.col(field).cast(pl.String) == pl.col(other).cast(pl.String)
+
+
 def _scalar_expr(column: pl.Expr, dtype: pl.DataType, test: Test) -> pl.Expr:
     value = test.value
     if test.kind in NUMERIC:
         number = column.cast(pl.Float64, strict=False) if dtype == pl.String() else column
         return {"lt": number < value, "lte": number <= value, "gt": number > value, "gte": number >= value}[test.kind]
-    if test.kind == "fieldref":
-        return column.cast(pl.String) == pl.col(str(value)).cast(pl.String)
     if test.kind == "cidr":
         return cidr_expr(column, str(value))
     if test.kind == "eq" and dtype != pl.String() and not isinstance(value, str):

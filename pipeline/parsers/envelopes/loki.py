@@ -43,7 +43,7 @@ _FIELDS: Final[dict[str, pl.DataType]] = {
 _METADATA: Final = r'["{]\s*\}\s*\]'
 """An entry that ends with an object. Only the forgiving reader takes one for a String; it is slow on small requests."""
 
-_INNER: Final = r'^\{"(?:date|time|stream|_p|logtag|log|kubernetes)":(?s:.*)'
+_INNER: Final = r'^\{(?:"log":"|(?s:.*)"(?:stream":"std(?:out|err)"|_p":"[FP]"|kubernetes":\{))'
 _POD: Final = {
     "k8s_node_name": "host",
     "k8s_namespace_name": "namespace_name",
@@ -84,7 +84,9 @@ def _named(entries: pl.DataFrame) -> pl.DataFrame:
 
 def _opened(rows: pl.DataFrame) -> pl.DataFrame:
     """Entries whose line is a record of Fluent Bit give its text; its names go behind the labels'."""
-    held = rows["text"].str.contains(_INNER).fill_null(value=False)
+    held = (rows["text"].str.contains('"log":"', literal=True) & rows["text"].str.contains(_INNER)).fill_null(
+        value=False
+    )
     if not held.any():
         return rows
     inner = decoded(rows["text"].zip_with(held, pl.Series([""])), _RECORD).select(pl.all().name.prefix("inner."))
