@@ -101,7 +101,11 @@ class Capture:
 
 
 def _why(error: BaseException) -> str:
-    kind = "is cut or damaged" if isinstance(error, EOFError | zlib.error | zstandard.ZstdError | gzip.BadGzipFile) else "cannot be read"
+    kind = (
+        "is cut or damaged"
+        if isinstance(error, EOFError | zlib.error | zstandard.ZstdError | gzip.BadGzipFile)
+        else "cannot be read"
+    )
     return f"{kind} ({error})"
 
 
@@ -131,7 +135,9 @@ def open_capture(root: Path) -> Capture:
         raise CaptureError(f"reading the capture {root}: there is no such folder; name one that holds capture.yaml")
     settings = _settings(root)
     nodes = settings.get("nodes") if isinstance(settings.get("nodes"), dict) else {}
-    capture = Capture(root, str(settings.get("cluster") or ""), str(settings.get("title") or root.name), nodes or {}, [])
+    capture = Capture(
+        root, str(settings.get("cluster") or ""), str(settings.get("title") or root.name), nodes or {}, []
+    )
     for path in _walk(root, capture):
         stream = stream_of(path.relative_to(root).as_posix(), capture)
         if stream is not None:
@@ -139,7 +145,9 @@ def open_capture(root: Path) -> Capture:
         elif path.relative_to(root).as_posix() not in _IGNORED:
             capture.troubles.append(f"{path.relative_to(root)}: not part of a capture's layout, ignored")
     if not capture.files:
-        raise CaptureError(f"reading the capture {root}: it holds nothing to read; see the layout of captures in the README")
+        raise CaptureError(
+            f"reading the capture {root}: it holds nothing to read; see the layout of captures in the README"
+        )
     return capture
 
 
@@ -149,7 +157,9 @@ def _settings(root: Path) -> dict[str, Any]:
         loaded = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")) if path.exists() else {}
     except (OSError, UnicodeDecodeError, YAMLError) as error:
         line = getattr(getattr(error, "problem_mark", None), "line", 0) + 1
-        raise CaptureError(f"reading the capture {root}: {path}:{line}: {' '.join(str(error).split())}; mend the file") from error
+        raise CaptureError(
+            f"reading the capture {root}: {path}:{line}: {' '.join(str(error).split())}; mend the file"
+        ) from error
     return loaded if isinstance(loaded, dict) else {}
 
 
@@ -176,7 +186,9 @@ def stream_of(relative: str, capture: Capture) -> Stream | None:
     parts = plain.split("/")
     if len(parts) == 3 and parts[0] == "nodes" and parts[2] in _NODE_FILES:  # noqa: PLR2004 (nodes/<node>/<file>)
         envelope, fmt = _NODE_FILES[parts[2]]
-        return Stream(plain, envelope, fmt, cluster=capture.cluster or None, node=parts[1], boot_time=_boot(capture, parts[1]))
+        return Stream(
+            plain, envelope, fmt, cluster=capture.cluster or None, node=parts[1], boot_time=_boot(capture, parts[1])
+        )
     if plain == "cluster/events.jsonl":
         return Stream(plain, "plain", "k8s.events", cluster=capture.cluster or None)
     if plain == "cluster/objects.jsonl":

@@ -21,7 +21,10 @@ rules_app = typer.Typer(help="The signatures: list, show, check and test them.",
 app.add_typer(rules_app, name="rules")
 
 Capture = Annotated[Path, typer.Argument(help="Folder of a recorded outage.")]
-Rules = Annotated[list[Path] | None, typer.Option("--rules", help="Folder of signatures; may be given more than once. Default: the packaged ones.")]
+Rules = Annotated[
+    list[Path] | None,
+    typer.Option("--rules", help="Folder of signatures; may be given more than once. Default: the packaged ones."),
+]
 Output = Annotated[str, typer.Option("--output", "-o", help="tree for people, json for machines.")]
 
 
@@ -30,10 +33,18 @@ def replay(
     capture: Capture,
     rules: Rules = None,
     output: Output = "tree",
-    near_misses: Annotated[bool, typer.Option("--near-misses", help="Print what nearly was an incident as well.")] = False,
-    batch_rows: Annotated[int | None, typer.Option(min=1, help="Cut the input into batches of so many records.")] = None,
-    shuffle: Annotated[int | None, typer.Option(metavar="SEED", help="Shuffle records within the allowed lateness.")] = None,
-    restart_every: Annotated[int | None, typer.Option(min=1, help="Save, tear down and restore after so many records.")] = None,
+    near_misses: Annotated[
+        bool, typer.Option("--near-misses", help="Print what nearly was an incident as well.")
+    ] = False,
+    batch_rows: Annotated[
+        int | None, typer.Option(min=1, help="Cut the input into batches of so many records.")
+    ] = None,
+    shuffle: Annotated[
+        int | None, typer.Option(metavar="SEED", help="Shuffle records within the allowed lateness.")
+    ] = None,
+    restart_every: Annotated[
+        int | None, typer.Option(min=1, help="Save, tear down and restore after so many records.")
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what could not be used of the input.")] = False,
 ) -> None:
     """Replay a recorded outage and say what broke first."""
@@ -58,7 +69,9 @@ def check(
 
 @rules_app.command("check")
 def rules_check(
-    folders: Annotated[list[Path] | None, typer.Argument(help="Folders of signatures. Default: the packaged ones.")] = None,
+    folders: Annotated[
+        list[Path] | None, typer.Argument(help="Folders of signatures. Default: the packaged ones.")
+    ] = None,
 ) -> None:
     """Print every problem of every rule file."""
     from pipeline.cli import show_rules
@@ -68,7 +81,9 @@ def rules_check(
 
 @rules_app.command("test")
 def rules_test(
-    folders: Annotated[list[Path] | None, typer.Argument(help="Folders of signatures. Default: the packaged ones.")] = None,
+    folders: Annotated[
+        list[Path] | None, typer.Argument(help="Folders of signatures. Default: the packaged ones.")
+    ] = None,
     rules: Rules = None,
     run: Annotated[str | None, typer.Option(metavar="TEXT", help="Only signatures whose name contains this.")] = None,
 ) -> None:

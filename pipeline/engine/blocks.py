@@ -67,9 +67,19 @@ class Block:
     def _listed(self, rows: pl.Series, segments: pl.Series, positions: pl.Series) -> pl.Series:
         """Positions where batches list the offset of each record."""
         frame = pl.DataFrame({"_row": rows, "_seg": segments, "_position": positions})
-        first = pl.DataFrame({"_seg": self.segments}).with_row_index("_row").group_by("_seg").agg(pl.col("_row").min().alias("_first"))
+        first = (
+            pl.DataFrame({"_seg": self.segments})
+            .with_row_index("_row")
+            .group_by("_seg")
+            .agg(pl.col("_row").min().alias("_first"))
+        )
         tables = [
-            pl.DataFrame({"_seg": pl.repeat(at, len(b.offsets), dtype=pl.UInt32, eager=True), "_listed": b.offsets.cast(pl.Int64)}).with_row_index("_at")
+            pl.DataFrame(
+                {
+                    "_seg": pl.repeat(at, len(b.offsets), dtype=pl.UInt32, eager=True),
+                    "_listed": b.offsets.cast(pl.Int64),
+                }
+            ).with_row_index("_at")
             for at, b in enumerate(self.batches)
             if b.offsets is not None
         ]
@@ -99,15 +109,19 @@ def build(batches: Iterable[RawBatch]) -> list[Block]:
 
 
 def _block(envelope: str | None, fmt: str | None, batches: list[RawBatch]) -> Block:
-    data = batches[0].data if len(batches) == 1 else b"".join(
-        batch.data if batch.data.endswith(b"\n") else batch.data + b"\n" for batch in batches
+    data = (
+        batches[0].data
+        if len(batches) == 1
+        else b"".join(batch.data if batch.data.endswith(b"\n") else batch.data + b"\n" for batch in batches)
     )
     counts = [batch.data.count(b"\n") + (not batch.data.endswith(b"\n")) for batch in batches]
     lines, damaged = read_lines(data)
     segments = (
         pl.repeat(0, len(lines), dtype=pl.UInt32, eager=True)
         if len(batches) == 1
-        else pl.select(pl.lit(pl.Series(range(len(batches)), dtype=pl.UInt32)).repeat_by(pl.lit(pl.Series(counts))).explode()).to_series()
+        else pl.select(
+            pl.lit(pl.Series(range(len(batches)), dtype=pl.UInt32)).repeat_by(pl.lit(pl.Series(counts))).explode()
+        ).to_series()
     )
     ends = (lines.str.len_bytes().cast(pl.Int64) + 1).cum_sum()
     starts = ends.shift(1, fill_value=0)

@@ -36,12 +36,21 @@ def increases(samples: pl.DataFrame) -> pl.DataFrame:
         ((when - when.shift(1)).over(_SERIES) / 1e6).alias("counter.interval"),
         pl.lit(COUNTERS).alias("source"),
         pl.concat_str(
-            "counter.name", pl.lit(" "), "counter.instance", pl.lit(" = "), value, pl.lit(" (+"), grown.fill_null(0), pl.lit(")")
+            "counter.name",
+            pl.lit(" "),
+            "counter.instance",
+            pl.lit(" = "),
+            value,
+            pl.lit(" (+"),
+            grown.fill_null(0),
+            pl.lit(")"),
         ).alias("message"),
     )
 
 
-def changes(topology: Topology, kinds: tuple[str, ...] = ("Pod", "Node", "Service", "NetworkPolicy", "Ingress")) -> pl.DataFrame:
+def changes(
+    topology: Topology, kinds: tuple[str, ...] = ("Pod", "Node", "Service", "NetworkPolicy", "Ingress")
+) -> pl.DataFrame:
     """One row for every version of every object, with its state and, behind `before.`, the state of the version before it.
 
     Slices show as changes of their service: `endpoints.ready` and `endpoints.total` sum over all its slices.
@@ -79,7 +88,11 @@ def _row(key: Key, version: Version) -> dict[str, Any]:
         "message": f"{key.kind} {key.namespace + '/' if key.namespace else ''}{key.name} {version.change}",
     }
     if key.kind == "Pod":
-        row |= {"k8s.pod.name": key.name, "k8s.node.name": body["node"], "k8s.workload.name": body["workload"] or workload_of(key.name)}
+        row |= {
+            "k8s.pod.name": key.name,
+            "k8s.node.name": body["node"],
+            "k8s.workload.name": body["workload"] or workload_of(key.name),
+        }
     elif key.kind == "Node":
         row["k8s.node.name"] = key.name
     elif key.kind == "Service":
@@ -117,7 +130,9 @@ def _of_services(topology: Topology) -> Iterator[dict[str, Any]]:
             yield from _of_service(namespace, service, sorted(versions, key=lambda entry: entry[:2]))
 
 
-def _of_service(namespace: str, service: str, versions: list[tuple[int, tuple[int, str], Key, Version]]) -> Iterator[dict[str, Any]]:
+def _of_service(
+    namespace: str, service: str, versions: list[tuple[int, tuple[int, str], Key, Version]]
+) -> Iterator[dict[str, Any]]:
     current: dict[Key, Version] = {}
     before: dict[str, Any] = {}
     for at, order, key, version in versions:

@@ -67,7 +67,11 @@ class Correlator:
         rule = self._ruleset.rules[name]
         made_of = (
             tuple(self._views.versions[found] for found in rule.detections),
-            tuple(self.count_versions[plan.name] for plan in self._plans if {d.name for d in plan.detections} & set(rule.detections)),
+            tuple(
+                self.count_versions[plan.name]
+                for plan in self._plans
+                if {d.name for d in plan.detections} & set(rule.detections)
+            ),
             until if self.waits(rule) else 0,
         )
         cached = self._outcomes.get(name)
@@ -93,7 +97,10 @@ class Correlator:
         if name in self._ruleset.rules:
             inner = self.outcome(name, until)
             frame = inner.rows
-            sources = [f"g{inner.keys.index(column)}" if column in inner.keys else None for column in aggregate.key_columns(rule, name)]
+            sources = [
+                f"g{inner.keys.index(column)}" if column in inner.keys else None
+                for column in aggregate.key_columns(rule, name)
+            ]
             if frame.is_empty() or None in sources:
                 return _empty(len(sources))
             taken = frame.with_columns(pl.col(str(source)).alias(f"h{at}") for at, source in enumerate(sources))
@@ -117,7 +124,9 @@ class Correlator:
         inner = self.outcome(name, until)
         wanted = aggregate.key_columns(rule, name)
         if any(column not in inner.keys for column in wanted):
-            return _empty(len(wanted)).select(pl.selectors.matches(r"^g\d+$"), "t", "w", "id", pl.lit(None, pl.String).alias("value"))
+            return _empty(len(wanted)).select(
+                pl.selectors.matches(r"^g\d+$"), "t", "w", "id", pl.lit(None, pl.String).alias("value")
+            )
         places = [inner.keys.index(column) for column in wanted]
         rows = [
             (*(group[place] for place in places), hit.at, 1, f"{name}/{'/'.join(group)}@{hit.at}", None)
@@ -125,7 +134,9 @@ class Correlator:
             for hit in hits
         ]
         keys = {f"g{at}": pl.String() for at in range(len(wanted))}
-        return pl.DataFrame(rows, schema={**keys, "t": pl.Int64, "w": pl.Int64, "id": pl.String, "value": pl.String}, orient="row")
+        return pl.DataFrame(
+            rows, schema={**keys, "t": pl.Int64, "w": pl.Int64, "id": pl.String, "value": pl.String}, orient="row"
+        )
 
     def _evaluate(self, rule: Rule, until: int) -> Outcome:
         correlation = rule.correlation
@@ -148,8 +159,18 @@ class Correlator:
         return outcome
 
     def _shown(self, rule: Rule) -> list[str]:
-        own = {f for name in rule.detections if name in self._ruleset.detections for f in self._ruleset.detections[name].fields}
-        signed = {f for found in self._ruleset.signatures.values() if rule.name == found.rule or rule.name in self._below(found.rule) for f in found.signature.fields}
+        own = {
+            f
+            for name in rule.detections
+            if name in self._ruleset.detections
+            for f in self._ruleset.detections[name].fields
+        }
+        signed = {
+            f
+            for found in self._ruleset.signatures.values()
+            if rule.name == found.rule or rule.name in self._below(found.rule)
+            for f in found.signature.fields
+        }
         return sorted(own | signed)
 
     def _below(self, name: str) -> set[str]:
@@ -170,10 +191,13 @@ class Correlator:
 
     def _series(self, rule: Rule, names: Sequence[str], until: int, fields: Sequence[str] = ()) -> dict[Group, Series]:
         parts = [
-            self._times(rule, name, until, fields).with_columns(pl.lit(at, pl.Int64).alias("rule")) for at, name in enumerate(names)
+            self._times(rule, name, until, fields).with_columns(pl.lit(at, pl.Int64).alias("rule"))
+            for at, name in enumerate(names)
         ]
         keys = [f"g{at}" for at in range(len(rule.correlation.group_by))]
-        frame = pl.concat(parts, how="vertical_relaxed").drop_nulls(keys or None if keys else []).sort("t", "id", "rule")
+        frame = (
+            pl.concat(parts, how="vertical_relaxed").drop_nulls(keys or None if keys else []).sort("t", "id", "rule")
+        )
         if frame.is_empty():
             return {}
         if not keys:
@@ -213,7 +237,10 @@ class Correlator:
     def _ordered(self, rule: Rule, outcome: Outcome, until: int) -> None:
         correlation = rule.correlation
         for group, series in self._series(rule, rule.rules, until).items():
-            by_rule = [[t for t, at in zip(series.t, series.rule, strict=True) if at == number] for number in range(len(rule.rules))]
+            by_rule = [
+                [t for t, at in zip(series.t, series.rule, strict=True) if at == number]
+                for number in range(len(rule.rules))
+            ]
             if all(by_rule) and (hits := windows.ordered(by_rule, correlation.timespan)):
                 outcome.hits[group] = hits
             else:
@@ -227,7 +254,10 @@ class Correlator:
         causes = self._series(rule, [correlation.cause.rule], until)
         found = [self._series(rule, [effect.rule], until, effect.condition.field or ()) for effect, _ in asked]
         for group, series in causes.items():
-            effects = [_effect(effect, part.get(group), correlation.timespan, absent=absent) for (effect, absent), part in zip(asked, found, strict=True)]
+            effects = [
+                _effect(effect, part.get(group), correlation.timespan, absent=absent)
+                for (effect, absent), part in zip(asked, found, strict=True)
+            ]
             hits, missed = windows.cascade(series.t, effects, correlation.timespan, skew, until)
             if hits:
                 outcome.hits[group] = sorted(hits)
@@ -238,7 +268,9 @@ class Correlator:
         correlation = rule.correlation
         assert correlation.type == "ratio"
         for group, seconds in self._seconds(rule, correlation.of, correlation.among).items():
-            hits = windows.ratio(seconds, correlation.timespan, correlation.condition.bounds(), correlation.minimum, until)
+            hits = windows.ratio(
+                seconds, correlation.timespan, correlation.condition.bounds(), correlation.minimum, until
+            )
             if hits:
                 outcome.hits[group] = hits
 
@@ -290,14 +322,20 @@ class Correlator:
         wanted = aggregate.key_columns(rule, name) if grouped else []
         if plan is not None:
             summed = aggregate.summed(rule)
-            number = pl.col(f"s:{name}:{summed[0]}") if summed and name == getattr(rule.correlation, "of", None) else pl.col(f"n:{name}")
+            number = (
+                pl.col(f"s:{name}:{summed[0]}")
+                if summed and name == getattr(rule.correlation, "of", None)
+                else pl.col(f"n:{name}")
+            )
             counts = self._tested(self._all_counts(plan), name)
             frame = counts.with_columns(number.cast(pl.Float64).alias("n"), pl.col("second").alias("t"))
             frame = frame.filter(pl.col("n") > 0)
         else:
             second = pl.col("t") // windows.MICRO * windows.MICRO
             frame = self._views.rows(name).with_columns(second.alias("t"), pl.col("w").cast(pl.Float64).alias("n"))
-        return _grouped(frame.with_columns(pl.int_range(pl.len()).alias("id")), wanted, ("n",)).select(pl.selectors.matches(r"^g\d+$"), "t", "n")
+        return _grouped(frame.with_columns(pl.int_range(pl.len()).alias("id")), wanted, ("n",)).select(
+            pl.selectors.matches(r"^g\d+$"), "t", "n"
+        )
 
     def _tested(self, counts: pl.DataFrame, name: str) -> pl.DataFrame:
         """The counts that also pass what a detection asks of topology."""
@@ -322,7 +360,9 @@ class Correlator:
         """All-rows counts as evidence rows: one a second and key."""
         counts = self._tested(self._all_counts(plan), name)
         if counts.is_empty():
-            return pl.DataFrame(schema={"t": pl.Int64, "w": pl.Int64, "id": pl.String, **dict.fromkeys(columns.ENTITY, pl.String())})
+            return pl.DataFrame(
+                schema={"t": pl.Int64, "w": pl.Int64, "id": pl.String, **dict.fromkeys(columns.ENTITY, pl.String())}
+            )
         named = counts.filter(pl.col(f"n:{name}") > 0).with_row_index("_i")
         return named.with_columns(
             pl.col("second").alias("t"),
@@ -348,14 +388,18 @@ def _measure(correlation: EventCount | Value | Temporal) -> Measure:
     return windows.Total(mean=correlation.type == "value_avg")
 
 
-def _near(series: Series, correlation: EventCount | Value | Temporal, threshold: Threshold | None, limit: int) -> list[Hit]:
+def _near(
+    series: Series, correlation: EventCount | Value | Temporal, threshold: Threshold | None, limit: int
+) -> list[Hit]:
     """A group that came half of the way: half the number asked for, or some of the rules."""
     if isinstance(correlation, Temporal):
         return [Hit(series.t[-1], series.t[0])]
     floor = max((v for v in (threshold.gte, threshold.gt) if v is not None), default=None) if threshold else None
     if floor is None or not isinstance(correlation, EventCount) or floor < 2:  # noqa: PLR2004 (half of one is none)
         return []
-    return windows.slide(series, correlation.timespan, windows.Count(), lambda m: (m.value() or 0) * 2 >= floor, limit)[:1]
+    return windows.slide(series, correlation.timespan, windows.Count(), lambda m: (m.value() or 0) * 2 >= floor, limit)[
+        :1
+    ]
 
 
 def _effect(effect: Effect, series: Series | None, span: int, *, absent: bool) -> Effects:
@@ -376,7 +420,9 @@ def _positive(node: conditions.Node, *, sign: bool = True) -> set[str]:
 def _value(frame: pl.DataFrame, fields: Sequence[str]) -> pl.Expr:
     """The measured column; several are taken together, a list as its last element."""
     named = [
-        (pl.col(name).list.last() if isinstance(frame.schema[name], pl.List) else pl.col(name)) for name in fields if name in frame.columns
+        (pl.col(name).list.last() if isinstance(frame.schema[name], pl.List) else pl.col(name))
+        for name in fields
+        if name in frame.columns
     ]
     if not named:
         return pl.lit(None, pl.String).alias("value")
@@ -388,7 +434,8 @@ def _value(frame: pl.DataFrame, fields: Sequence[str]) -> pl.Expr:
 def _grouped(frame: pl.DataFrame, keys: Sequence[str], show: Sequence[str]) -> pl.DataFrame:
     """The rows with their group in `g0`, `g1`, ...; a list-valued key puts a row into each of its groups; no null group."""
     exprs = [
-        (pl.col(key) if key in frame.columns else pl.lit(None, pl.String)).alias(f"g{at}") for at, key in enumerate(keys)
+        (pl.col(key) if key in frame.columns else pl.lit(None, pl.String)).alias(f"g{at}")
+        for at, key in enumerate(keys)
     ]
     kept = [name for name in dict.fromkeys((*EVIDENCE, *show)) if name in frame.columns]
     grouped = frame.with_columns(exprs)
@@ -396,11 +443,22 @@ def _grouped(frame: pl.DataFrame, keys: Sequence[str], show: Sequence[str]) -> p
     if lists:
         longest = pl.max_horizontal(pl.col(name).list.len() for name in lists)
         same = [pl.when(pl.col(name).list.len() == longest).then(pl.col(name)).alias(name) for name in lists]
-        grouped = grouped.with_columns(same).drop_nulls(lists).explode(lists).unique([*lists, "id"], keep="first", maintain_order=True)
+        grouped = (
+            grouped.with_columns(same)
+            .drop_nulls(lists)
+            .explode(lists)
+            .unique([*lists, "id"], keep="first", maintain_order=True)
+        )
     names = [f"g{at}" for at in range(len(keys))]
-    return grouped.select(*(pl.col(name).cast(pl.String) for name in names), *kept).drop_nulls(names) if names else grouped.select(kept)
+    return (
+        grouped.select(*(pl.col(name).cast(pl.String) for name in names), *kept).drop_nulls(names)
+        if names
+        else grouped.select(kept)
+    )
 
 
 def _empty(keys: int) -> pl.DataFrame:
     strings = dict.fromkeys(("id", "detection", "source", "message"), pl.String())
-    return pl.DataFrame(schema={**{f"g{at}": pl.String() for at in range(keys)}, "t": pl.Int64, "w": pl.Int64, **strings})
+    return pl.DataFrame(
+        schema={**{f"g{at}": pl.String() for at in range(keys)}, "t": pl.Int64, "w": pl.Int64, **strings}
+    )

@@ -36,7 +36,13 @@ class Engine:
     """One cluster's detection for one rule set. `cache` is a folder for compiled scan databases (safe to delete)."""
 
     def __init__(
-        self, ruleset: RuleSet, *, cluster: str = "", state: State | None = None, limits: Limits | None = None, cache: Path | None = None
+        self,
+        ruleset: RuleSet,
+        *,
+        cluster: str = "",
+        state: State | None = None,
+        limits: Limits | None = None,
+        cache: Path | None = None,
     ) -> None:
         self.cluster = cluster
         self.state = state or State()
@@ -64,7 +70,9 @@ class Engine:
         taken = self._intake.read(text, self.state, now)
         for plan, counts in taken.counts:
             before = self.state.aggregates.get(plan)
-            self.state.aggregates[plan] = counts if before is None else pl.concat([before, counts.select(before.columns)])
+            self.state.aggregates[plan] = (
+                counts if before is None else pl.concat([before, counts.select(before.columns)])
+            )
             self._correlator.new_counts(plan)
         self._views.touch(self._matcher.keep(taken.rows, taken.active, self.state, self.state.newest()))
 
@@ -80,7 +88,9 @@ class Engine:
         for disaster in self._ruleset.signatures.values():
             outcome = self._correlator.outcome(disaster.rule, until)
             for incident in incidents.build(disaster, outcome, self.cluster, max(now, newest)):
-                found.append(support.weigh(incident, disaster.signature, self._ruleset, self._views, self._correlator, until))
+                found.append(
+                    support.weigh(incident, disaster.signature, self._ruleset, self._views, self._correlator, until)
+                )
         explained = explain.explain(found, self._ruleset, self.state.topology)
         return [support.blindness(incident, self.state) for incident in explained]
 
@@ -93,7 +103,9 @@ class Engine:
         return pickle.dumps((self._ruleset.digest, self.cluster, self.state))
 
     @classmethod
-    def restore(cls, saved: bytes, ruleset: RuleSet, *, limits: Limits | None = None, cache: Path | None = None) -> "Engine":
+    def restore(
+        cls, saved: bytes, ruleset: RuleSet, *, limits: Limits | None = None, cache: Path | None = None
+    ) -> "Engine":
         """An engine that goes on where `snapshot` was taken. Raises StateError for a state of other rules."""
         digest, cluster, state = pickle.loads(saved)  # noqa: S301 (our own checkpoint)
         if digest != ruleset.digest:
@@ -103,7 +115,10 @@ class Engine:
     def _objects(self, batch: RawBatch) -> None:
         """Topology records: versions of objects, and when they were seen."""
         lines, _ = read_lines(batch.data)
-        read = [(line, objects.read(line, f"{batch.stream.id}:{at}")) for at, line in zip(_offsets(batch, lines), lines, strict=True)]
+        read = [
+            (line, objects.read(line, f"{batch.stream.id}:{at}"))
+            for at, line in zip(_offsets(batch, lines), lines, strict=True)
+        ]
         good = [found for _, found in read if found is not None]
         bad = [line for line, found in read if found is None and line.strip()]
         self.state.counts["lines", OBJECTS] += len(read)
@@ -162,4 +177,3 @@ def _wanted_counters(ruleset: RuleSet) -> frozenset[str]:
         for test in tests(found.tree)
         if test.field == "counter.name" and test.kind == "eq"
     )
-

@@ -46,12 +46,16 @@ def enrich(rows: pl.DataFrame, topology: Topology) -> pl.DataFrame:
     """The rows with the columns of `columns.TOPOLOGY` set anew, and workload, node and zone of the reporter filled in."""
     missing = [pl.lit(None, dtype).alias(name) for name, dtype in _INPUT.items() if name not in rows.columns]
     frame = rows.drop(columns.TOPOLOGY.keys() - {"k8s.service.name"}, strict=False).with_columns(missing)
-    frame = frame.with_columns(pl.int_range(pl.len(), dtype=pl.UInt32).alias("_row"), pl.col("@timestamp").dt.epoch("us").alias("_at"))
+    frame = frame.with_columns(
+        pl.int_range(pl.len(), dtype=pl.UInt32).alias("_row"), pl.col("@timestamp").dt.epoch("us").alias("_at")
+    )
     frame = _reporter(frame, topology)
     frame = _side(frame, topology, "client", _clients(frame), single=True)
     frame = _side(frame, topology, "upstream", _attempts(frame), single=False)
     frame = _service(frame, topology)
-    return frame.drop("_row", "_at", *(name for name in _INPUT if name not in rows.columns and name not in columns.TOPOLOGY))
+    return frame.drop(
+        "_row", "_at", *(name for name in _INPUT if name not in rows.columns and name not in columns.TOPOLOGY)
+    )
 
 
 def _reporter(frame: pl.DataFrame, topology: Topology) -> pl.DataFrame:
@@ -82,7 +86,9 @@ def _mapped(column: pl.Expr, mapping: Mapping[str, str]) -> pl.Expr:
 
 def _clients(frame: pl.DataFrame) -> pl.DataFrame:
     """(row, address, when): a client is who had the address when the row was written."""
-    return frame.select("_row", pl.col("client.address").alias("address"), pl.col("_at").alias("at")).drop_nulls("address")
+    return frame.select("_row", pl.col("client.address").alias("address"), pl.col("_at").alias("at")).drop_nulls(
+        "address"
+    )
 
 
 def _attempts(frame: pl.DataFrame) -> pl.DataFrame:
@@ -154,7 +160,9 @@ def _service(frame: pl.DataFrame, topology: Topology) -> pl.DataFrame:
     )  # fmt: skip
     by_address = pl.col("upstream.k8s.service.name").list.drop_nulls().list.last()
     about = pl.coalesce("_named", by_address, "_routed")
-    about_in = pl.coalesce("_named_in", pl.col("upstream.k8s.namespace.name").list.drop_nulls().list.last(), "_routed_in")
+    about_in = pl.coalesce(
+        "_named_in", pl.col("upstream.k8s.namespace.name").list.drop_nulls().list.last(), "_routed_in"
+    )
     is_request = pl.any_horizontal(pl.col("upstream.name", "url.domain", "upstream.address").is_not_null())
     return frame.with_columns(
         pl.coalesce("k8s.service.name", pl.when(is_request).then(about)).alias("k8s.service.name"),

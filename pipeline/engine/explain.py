@@ -17,7 +17,20 @@ from pipeline.signatures import templates
 from pipeline.signatures.models import LEVELS, Explains, Signature
 from pipeline.signatures.ruleset import RuleSet
 
-DEPTH = ("headwater", "multicluster", "loadbalancer", "gateway", "mesh", "ingress", "certificate", "service", "policy", "dns", "cni", "node")
+DEPTH = (
+    "headwater",
+    "multicluster",
+    "loadbalancer",
+    "gateway",
+    "mesh",
+    "ingress",
+    "certificate",
+    "service",
+    "policy",
+    "dns",
+    "cni",
+    "node",
+)
 """Layers from the surface to the ground: of two causes with equal share the deeper one wins."""
 COVERAGE_WEIGHT = 0.15
 MOST = 0.99
@@ -33,7 +46,9 @@ def explain(incidents: Sequence[Incident], ruleset: RuleSet, topology: Topology)
     for incident in real:
         causes = sorted(shares.get(incident.id, {}).items(), key=lambda item: _rank(by_id[item[0]], item[1][0]))
         union = _union([cells for _, (_, cells) in causes], incident)
-        threshold = min((_edge(ruleset, by_id[cause].signature, incident.signature) or 0.5 for cause, _ in causes), default=0.5)
+        threshold = min(
+            (_edge(ruleset, by_id[cause].signature, incident.signature) or 0.5 for cause, _ in causes), default=0.5
+        )
         main = causes[0][0] if causes and union >= threshold else None
         listed = tuple(Share(cause, round(share, 4)) for cause, (share, _) in causes)
         result[incident.id] = replace(incident, cause=main, causes=listed)
@@ -44,14 +59,19 @@ def explain(incidents: Sequence[Incident], ruleset: RuleSet, topology: Topology)
         result[identity] = _settled(incident, folded.get(identity, []), result, ruleset)
     near = [replace(i, status="near_miss", cause=None) for i in incidents if i.status == "near_miss" or i.vetoed]
     everything = [*result.values(), *near]
-    return sorted((_worded(i, ruleset) for i in everything), key=lambda i: (i.cause is not None, i.status == "near_miss", i.started, i.signature, i.id))
+    return sorted(
+        (_worded(i, ruleset) for i in everything),
+        key=lambda i: (i.cause is not None, i.status == "near_miss", i.started, i.signature, i.id),
+    )
 
 
 def _rank(cause: Incident, share: float) -> tuple[float, int, int, str]:
     return (-round(share, 6), -DEPTH.index(cause.layer), cause.started, cause.id)
 
 
-def _shares(incidents: Sequence[Incident], ruleset: RuleSet, topology: Topology) -> dict[str, dict[str, tuple[float, list[float]]]]:
+def _shares(
+    incidents: Sequence[Incident], ruleset: RuleSet, topology: Topology
+) -> dict[str, dict[str, tuple[float, list[float]]]]:
     """Symptom to its causes, with the share of its evidence and the weight of each cell."""
     by_signature: dict[str, list[Incident]] = defaultdict(list)
     for incident in incidents:
@@ -80,12 +100,16 @@ def _slug(ruleset: RuleSet, name: str) -> str:
     return next((slug for slug, found in ruleset.signatures.items() if found.signature.name == name), name)
 
 
-def _share(cause: Incident, symptom: Incident, reach: Reach, entry: Explains, signature: Signature) -> tuple[float, list[float]]:
+def _share(
+    cause: Incident, symptom: Incident, reach: Reach, entry: Explains, signature: Signature
+) -> tuple[float, list[float]]:
     begin = (cause.started - signature.skew) // MICRO * MICRO
     end = (cause.last if cause.ended is None else cause.ended) + entry.within
     weights = reaching.covered(symptom.cells, reach, begin, end, asks_dns=symptom.layer == "dns")
     total = sum(cell.weight for cell in symptom.cells)
-    return (sum(w * cell.weight for w, cell in zip(weights, symptom.cells, strict=True)) / total if total else 0.0), weights
+    return (
+        sum(w * cell.weight for w, cell in zip(weights, symptom.cells, strict=True)) / total if total else 0.0
+    ), weights
 
 
 def _union(parts: Sequence[Sequence[float]], symptom: Incident) -> float:
@@ -101,7 +125,9 @@ def _edge(ruleset: RuleSet, cause: str, symptom: str) -> float | None:
     return next((e.coverage for e in entries for name in e.rules if _slug(ruleset, name) == symptom), None)
 
 
-def _settled(incident: Incident, folded: Sequence[tuple[str, float]], all_: Mapping[str, Incident], ruleset: RuleSet) -> Incident:
+def _settled(
+    incident: Incident, folded: Sequence[tuple[str, float]], all_: Mapping[str, Incident], ruleset: RuleSet
+) -> Incident:
     """Symptoms, level and confidence of an incident once it is known what hangs below it."""
     signature = ruleset.signatures[incident.signature].signature
     level = incident.level
@@ -112,7 +138,12 @@ def _settled(incident: Incident, folded: Sequence[tuple[str, float]], all_: Mapp
     moved = sum(reason.confidence for reason in incident.reasons)
     mean = sum(share for _, share in folded) / len(folded) if folded else 0.0
     confidence = min(MOST, max(0.0, signature.confidence + moved + COVERAGE_WEIGHT * mean))
-    below = tuple(sorted((s for s, _ in folded if all_[s].cause == incident.id), key=lambda s: (all_[s].started, all_[s].signature, s)))
+    below = tuple(
+        sorted(
+            (s for s, _ in folded if all_[s].cause == incident.id),
+            key=lambda s: (all_[s].started, all_[s].signature, s),
+        )
+    )
     return replace(incident, level=level, confidence=round(confidence, 4), symptoms=below)
 
 

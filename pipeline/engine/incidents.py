@@ -48,11 +48,16 @@ def build(found: Disaster, outcome: Outcome, cluster: str, now: int) -> list[Inc
         for span in _spans(group, hits, times.get(group, []), quiet, signature.alert.for_, now)
     ]
     spans += [
-        Span(group, hit.start, hit.at, hit.at, hit.at, missed=True) for group, hits in sorted(outcome.missed.items()) for hit in hits[:1]
+        Span(group, hit.start, hit.at, hit.at, hit.at, missed=True)
+        for group, hits in sorted(outcome.missed.items())
+        for hit in hits[:1]
     ]
     if not spans:
         return []
-    return [_incident(found, outcome, span, part, cluster, now) for span, part in zip(spans, _evidence(outcome, spans), strict=True)]
+    return [
+        _incident(found, outcome, span, part, cluster, now)
+        for span, part in zip(spans, _evidence(outcome, spans), strict=True)
+    ]
 
 
 def plain(key: str) -> str:
@@ -105,7 +110,9 @@ def _evidence(outcome: Outcome, spans: Sequence[Span]) -> list[pl.DataFrame]:
     by_group: dict[Group, pl.DataFrame] = {}
     keys = [f"g{at}" for at in range(len(outcome.keys))]
     if keys and not outcome.rows.is_empty():
-        by_group = {tuple(str(part) for part in key): rows for key, rows in outcome.rows.group_by(keys, maintain_order=True)}
+        by_group = {
+            tuple(str(part) for part in key): rows for key, rows in outcome.rows.group_by(keys, maintain_order=True)
+        }
     for span in spans:
         rows = by_group.get(span.group, outcome.rows.clear()) if keys else outcome.rows
         parts.append(rows.filter(pl.col("t").is_between(span.started, span.last)))
@@ -117,7 +124,10 @@ def _incident(found: Disaster, outcome: Outcome, span: Span, rows: pl.DataFrame,
     cells, rest = _cells(rows)
     group = group_of(outcome.keys, span.group)
     status: Status = "near_miss" if span.missed else ("resolved" if span.ended is not None else "firing")
-    counts = {str(name): int(weight) for name, weight in rows.group_by("detection").agg(pl.col("w").sum()).sort("detection").iter_rows()}
+    counts = {
+        str(name): int(weight)
+        for name, weight in rows.group_by("detection").agg(pl.col("w").sum()).sort("detection").iter_rows()
+    }
     return Incident(
         id=identity(cluster, signature, group, span.started),
         signature=found.slug,
@@ -183,7 +193,9 @@ def touched(row: Mapping[str, object]) -> tuple[Touch, ...]:
     found: dict[Touch, None] = {}
     upstream = [row.get(f"upstream.{key}") or [] for key in columns.ENTITY]
     for at in range(max((len(values) for values in upstream if isinstance(values, list)), default=0)):
-        found[tuple(values[at] if isinstance(values, list) and at < len(values) else None for values in upstream)] = None
+        found[tuple(values[at] if isinstance(values, list) and at < len(values) else None for values in upstream)] = (
+            None
+        )
     found[tuple(_text(row.get(f"client.{key}")) for key in columns.ENTITY)] = None
     named = [touch for touch in found if any(touch)]
     about = row.get("k8s.service.name")
@@ -208,7 +220,9 @@ def entities(cells: Sequence[Cell], group: Mapping[str, str]) -> dict[str, dict[
     for key, value in group.items():
         if key in counters and not counters[key]:
             counters[key][value] = sum(cell.weight for cell in cells)
-    ranked = {key: sorted(counter.items(), key=lambda item: (-item[1], item[0]))[:TOP] for key, counter in counters.items()}
+    ranked = {
+        key: sorted(counter.items(), key=lambda item: (-item[1], item[0]))[:TOP] for key, counter in counters.items()
+    }
     return {key: dict(values) for key, values in ranked.items() if values}
 
 
@@ -230,11 +244,18 @@ def _shown(rows: pl.DataFrame, signature: Signature) -> dict[str, tuple[str, ...
     """The most frequent values of the columns under `fields`."""
     shown: dict[str, tuple[str, ...]] = {}
     for name in rows.columns:
-        if name in columns.ENTITY or name in ("t", "w", "id", "detection", "source", "message") or name in SIDE_COLUMNS or name.startswith("g"):
+        if (
+            name in columns.ENTITY
+            or name in ("t", "w", "id", "detection", "source", "message")
+            or name in SIDE_COLUMNS
+            or name.startswith("g")
+        ):
             continue
         column = rows[name]
         values = column.explode() if isinstance(column.dtype, pl.List) else column
         counts = Counter(str(value) for value in values.drop_nulls().to_list())
         if counts:
-            shown[name] = tuple(value for value, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:TOP])
+            shown[name] = tuple(
+                value for value, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:TOP]
+            )
     return shown

@@ -27,10 +27,19 @@ class Matcher:
     def __init__(self, ruleset: RuleSet, types: Mapping[str, pl.DataType]) -> None:
         needed = {column for name in ruleset.detections for column in ruleset.columns(name)}
         grouped = {column for rule in ruleset.rules.values() for column in _named(rule.correlation)}
-        known = {"container.image.name": pl.String(), "k8s.pod.app": pl.String(), **types, **{name: pl.String() for name in needed | grouped if name not in types}}
+        known = {
+            "container.image.name": pl.String(),
+            "k8s.pod.app": pl.String(),
+            **types,
+            **{name: pl.String() for name in needed | grouped if name not in types},
+        }
         names = dict.fromkeys((*KEPT, *sorted((needed | grouped) & set(known))))
-        self.schema = {name: known[name] for name in names if name not in columns.TOPOLOGY and name not in columns.DERIVED}
-        self.schema |= {name: known[name] for name in names if name in ("object.kind", "object.name", "k8s.service.name")}
+        self.schema = {
+            name: known[name] for name in names if name not in columns.TOPOLOGY and name not in columns.DERIVED
+        }
+        self.schema |= {
+            name: known[name] for name in names if name in ("object.kind", "object.name", "k8s.service.name")
+        }
         self._detections = ruleset.detections
 
     def keep(self, frames: Iterable[pl.DataFrame], active: Iterable[str], state: State, now: int) -> set[str]:
@@ -40,7 +49,9 @@ class Matcher:
             return set()
         rows = pl.concat(parts, how="diagonal_relaxed")
         rows = _dated(rows, now)
-        chosen = [self._detections[name] for name in active] + [d for d in self._detections.values() if d.dense and not d.literals]
+        chosen = [self._detections[name] for name in active] + [
+            d for d in self._detections.values() if d.dense and not d.literals
+        ]
         chosen = list({found.name: found for found in chosen}.values())
         if state.rows is not None:
             rows = rows.join(state.rows.select("event.id"), on="event.id", how="anti", maintain_order="left")
@@ -72,7 +83,9 @@ class Matcher:
         kept = numbered.select(
             "_n",
             *(
-                (pl.col(name).cast(dtype, strict=False) if name in numbered.columns else pl.lit(None, dtype)).alias(name)
+                (pl.col(name).cast(dtype, strict=False) if name in numbered.columns else pl.lit(None, dtype)).alias(
+                    name
+                )
                 for name, dtype in self.schema.items()
             ),
         )
@@ -86,7 +99,10 @@ def _named(correlation: object) -> set[str]:
     for fields in getattr(correlation, "aliases", {}).values():
         found |= set(fields.values())
     found -= set(getattr(correlation, "aliases", {}))
-    for part in (getattr(correlation, "condition", None), *(getattr(e, "condition", None) for e in getattr(correlation, "effects", ()))):
+    for part in (
+        getattr(correlation, "condition", None),
+        *(getattr(e, "condition", None) for e in getattr(correlation, "effects", ())),
+    ):
         found |= set(getattr(part, "field", None) or ())
     return found
 
@@ -99,7 +115,11 @@ def _dated(rows: pl.DataFrame, now: int) -> pl.DataFrame:
 
 def _with_programs(rows: pl.DataFrame) -> pl.DataFrame:
     """The columns that selectors look at, null where no row has them."""
-    missing = [name for name in ("container.name", "process.name", "container.image.name", "k8s.pod.app") if name not in rows.columns]
+    missing = [
+        name
+        for name in ("container.name", "process.name", "container.image.name", "k8s.pod.app")
+        if name not in rows.columns
+    ]
     return rows.with_columns(pl.lit(None, pl.String).alias(name) for name in missing)
 
 
@@ -110,7 +130,9 @@ def _extract(rows: pl.DataFrame, found: Detection) -> pl.DataFrame:
             continue
         for pattern in patterns:
             groups = pl.col(column).str.extract_groups(pattern)
-            names = [field.name for field in rows.select(groups).to_series().dtype.fields if field.name in found.extracted]  # type: ignore[attr-defined]
+            names = [
+                field.name for field in rows.select(groups).to_series().dtype.fields if field.name in found.extracted
+            ]  # type: ignore[attr-defined]
             for name in names:
                 target = found.extracted[name]
                 value = pl.when(pl.col(f"?{found.name}")).then(groups.struct.field(name))
@@ -122,5 +144,9 @@ def _into(rows: pl.DataFrame, target: str, value: pl.Expr) -> pl.Expr:
     if target not in rows.columns:
         return value.alias(target)
     dtype = rows.schema[target]
-    typed = pl.when(value.is_not_null()).then(pl.concat_list(value)) if isinstance(dtype, pl.List) else value.cast(dtype, strict=False)
+    typed = (
+        pl.when(value.is_not_null()).then(pl.concat_list(value))
+        if isinstance(dtype, pl.List)
+        else value.cast(dtype, strict=False)
+    )
     return pl.coalesce(target, typed).alias(target)

@@ -23,7 +23,13 @@ def format_of(
 ) -> str | None:
     """The format that a program's usual names give, or None."""
     short = re.sub(r"[:@].*$", "", image.rsplit("/", 1)[-1]) if image else None
-    for attribute, value in (("apps", app), ("images", short), ("containers", container), ("processes", process), ("pods", pod)):
+    for attribute, value in (
+        ("apps", app),
+        ("images", short),
+        ("containers", container),
+        ("processes", process),
+        ("pods", pod),
+    ):
         if not value:
             continue
         for fmt in _by_priority():

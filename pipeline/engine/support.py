@@ -39,7 +39,11 @@ def weigh(
 def _rows(shift: Shift, ruleset: RuleSet, views: Views, correlator: Correlator, until: int) -> pl.DataFrame:
     if shift.rule in ruleset.detections:
         return views.rows(shift.rule)
-    name = shift.rule if shift.rule in ruleset.rules else next(s for s, f in ruleset.signatures.items() if f.signature.name == shift.rule)
+    name = (
+        shift.rule
+        if shift.rule in ruleset.rules
+        else next(s for s, f in ruleset.signatures.items() if f.signature.name == shift.rule)
+    )
     outcome = correlator.outcome(name, until)
     return outcome.rows if outcome.hits else outcome.rows.clear()
 

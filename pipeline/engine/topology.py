@@ -20,7 +20,13 @@ FORMER = 15 * 60 * 1_000_000
 OWNER = ("node", "zone", "namespace", "workload", "pod")
 
 ADDRESSES = {"address": pl.String(), "from": pl.Int64(), "until": pl.Int64(), **dict.fromkeys(OWNER, pl.String())}
-MEMBERS = {"address": pl.String(), "from": pl.Int64(), "until": pl.Int64(), "service_namespace": pl.String(), "service": pl.String()}
+MEMBERS = {
+    "address": pl.String(),
+    "from": pl.Int64(),
+    "until": pl.Int64(),
+    "service_namespace": pl.String(),
+    "service": pl.String(),
+}
 PODS = {"namespace": pl.String(), "pod": pl.String(), "node": pl.String(), "workload": pl.String()}
 
 
@@ -97,8 +103,12 @@ class Topology:
                 for version, start, end in _spans(history):
                     for address in version.body["ips"]:
                         rows[address, key.namespace, key.name].append((start, end))
-            flat = [(a, s, e, n, service) for (a, n, service), spans in rows.items() for s, e in _joined(spans) if service]
-            self._frames["members"] = pl.DataFrame(flat, schema=MEMBERS, orient="row").sort("from", "address", "service")
+            flat = [
+                (a, s, e, n, service) for (a, n, service), spans in rows.items() for s, e in _joined(spans) if service
+            ]
+            self._frames["members"] = pl.DataFrame(flat, schema=MEMBERS, orient="row").sort(
+                "from", "address", "service"
+            )
         return self._frames["members"]
 
     def pods(self) -> pl.DataFrame:
@@ -110,7 +120,9 @@ class Topology:
 
     def zones(self) -> dict[str, str]:
         """Node to zone."""
-        return self._lookup("zones", lambda: {k.name: h[-1].body["zone"] for k, h in self.of_kind("Node") if h[-1].body["zone"]})
+        return self._lookup(
+            "zones", lambda: {k.name: h[-1].body["zone"] for k, h in self.of_kind("Node") if h[-1].body["zone"]}
+        )
 
     def backend_names(self) -> dict[str, tuple[str, str]]:
         """The names that ingress controllers build for a service's port, to (namespace, service).

@@ -61,7 +61,11 @@ class Views:
         known = 0 if self._joined is None else len(self._joined)
         if known == len(rows):
             return self._joined
-        rest = rows if self._joined is None else rows.join(self._joined.select("_n"), on="_n", how="anti", maintain_order="left")
+        rest = (
+            rows
+            if self._joined is None
+            else rows.join(self._joined.select("_n"), on="_n", how="anti", maintain_order="left")
+        )
         added = enrich.enrich(rest, self._state.topology)
         self._joined = added if self._joined is None else pl.concat([self._joined, added.select(self._joined.columns)])
         return self._joined
@@ -99,12 +103,16 @@ class Views:
         return self._derived[source]
 
 
-_EMPTY = pl.DataFrame(schema={**columns.COMMON, **columns.TOPOLOGY, "t": pl.Int64(), "w": pl.Int64(), "id": pl.String()})
+_EMPTY = pl.DataFrame(
+    schema={**columns.COMMON, **columns.TOPOLOGY, "t": pl.Int64(), "w": pl.Int64(), "id": pl.String()}
+)
 
 
 def _weighted(rows: pl.DataFrame) -> pl.DataFrame:
     """`t`, `w`, `id`: one row each, but Kubernetes events count by the growth of their count."""
-    plain = rows.with_columns(pl.col("@timestamp").dt.epoch("us").alias("t"), pl.lit(1, pl.Int64).alias("w"), pl.col("event.id").alias("id"))
+    plain = rows.with_columns(
+        pl.col("@timestamp").dt.epoch("us").alias("t"), pl.lit(1, pl.Int64).alias("w"), pl.col("event.id").alias("id")
+    )
     if "event.uid" not in rows.columns:
         return plain
     folded = plain.filter(pl.col("event.uid").is_not_null())
@@ -115,12 +123,16 @@ def _weighted(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _unfolded(folded: pl.DataFrame) -> list[pl.DataFrame]:
     """Sightings of folded events as growth: the first sighting counts one at its first time and the rest at its last."""
-    ordered = folded.sort("event.count", "t", "id").unique(["event.uid", "event.count"], keep="first", maintain_order=True)
+    ordered = folded.sort("event.count", "t", "id").unique(
+        ["event.uid", "event.count"], keep="first", maintain_order=True
+    )
     grown = (pl.col("event.count") - pl.col("event.count").shift(1, fill_value=0)).over("event.uid")
     first = pl.col("event.count").shift(1).over("event.uid").is_null()
     marked = ordered.with_columns(grown.alias("w"), first.alias("_first"))
     early = pl.col("event.first").dt.epoch("us")
     split = pl.col("_first") & (pl.col("w") > 1) & (early < pl.col("t"))
-    begun = marked.filter(split).with_columns(early.alias("t"), pl.lit(1, pl.Int64).alias("w"), (pl.col("id") + "#first").alias("id"))
+    begun = marked.filter(split).with_columns(
+        early.alias("t"), pl.lit(1, pl.Int64).alias("w"), (pl.col("id") + "#first").alias("id")
+    )
     rest = marked.with_columns(pl.when(split).then(pl.col("w") - 1).otherwise("w").alias("w"))
     return [part.drop("_first") for part in (begun, rest)]

@@ -234,7 +234,9 @@ class Effects:
         return None
 
 
-def cascade(causes: Sequence[int], effects: Sequence[Effects], span: int, skew: int, until: int) -> tuple[list[Hit], list[int]]:
+def cascade(
+    causes: Sequence[int], effects: Sequence[Effects], span: int, skew: int, until: int
+) -> tuple[list[Hit], list[int]]:
     """Causes that their effects prove, and those whose time ran out (near misses).
 
     `absent` effects must not be complete when the time runs out; such a cause is decided at its deadline.

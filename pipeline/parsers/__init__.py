@@ -21,6 +21,7 @@ import polars as pl
 
 from pipeline.model.vocabulary import Facts, Vocabulary
 
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What a parser may need beside the text: `boot_time` of the node (kernel records count from it; UTC), and `now`,
@@ -28,6 +29,7 @@ class Context:
 
     boot_time: datetime | None = None
     now: datetime | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
@@ -43,6 +45,7 @@ class Envelope:
     sniff: str | None = None
     priority: int = 0
 
+
 @dataclass(frozen=True, slots=True)
 class Cheap:
     """A column cut out of the text of *all* rows, without a regex with captures: `find`, `slice`, `splitn`, `head`, `tail`.
@@ -57,6 +60,7 @@ class Cheap:
     expr: Callable[[pl.Expr], pl.Expr]
     valid: str
     cast: pl.DataType = field(default_factory=pl.String)
+
 
 @dataclass(frozen=True, slots=True)
 class Format:

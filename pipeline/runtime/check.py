@@ -21,7 +21,9 @@ def expectation(path: Path) -> dict[str, Any]:
     try:
         loaded = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, YAMLError) as error:
-        raise CaptureError(f"checking {path}: {file} cannot be read: {' '.join(str(error).split())}; it must state what is true") from error
+        raise CaptureError(
+            f"checking {path}: {file} cannot be read: {' '.join(str(error).split())}; it must state what is true"
+        ) from error
     if not isinstance(loaded, dict):
         raise CaptureError(f"checking {path}: {file} is no map; it must have `roots` or `silent`")
     return loaded
@@ -83,11 +85,15 @@ def _compare(incident: Incident, root: Mapping[str, Any], real: Sequence[Inciden
     if "started" in root:
         low, high = (_time(value) for value in root["started"])
         if not low <= incident.started <= high:
-            found.append(f"{incident.signature}: started {rfc3339(incident.started)}, expected {rfc3339(low)} to {rfc3339(high)}")
+            found.append(
+                f"{incident.signature}: started {rfc3339(incident.started)}, expected {rfc3339(low)} to {rfc3339(high)}"
+            )
     if "detected_within" in root:
         took = incident.detected - incident.started
         if took > parse_duration(root["detected_within"]):
-            found.append(f"{incident.signature}: detected after {took / 1e6:.1f} s, expected within {root['detected_within']}")
+            found.append(
+                f"{incident.signature}: detected after {took / 1e6:.1f} s, expected within {root['detected_within']}"
+            )
     below = _below(incident, real)
     for symptom in root.get("symptoms") or []:
         if symptom not in below:

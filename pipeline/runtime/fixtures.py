@@ -86,11 +86,15 @@ class _World:
         path = str(entry["pod"])
         namespace, _, name = path.partition("/")
         change = "DELETED" if entry.get("gone") else "MODIFIED" if path in self.pods else "ADDED"
-        facts = self.pods.setdefault(path, {"ready": True}) | {key: value for key, value in entry.items() if key not in ("at", "pod")}
+        facts = self.pods.setdefault(path, {"ready": True}) | {
+            key: value for key, value in entry.items() if key not in ("at", "pod")
+        }
         self.pods[path] = facts
         metadata: dict[str, Any] = {"namespace": namespace, "name": name, "labels": facts.get("labels", {})}
         if "workload" in facts:
-            metadata["ownerReferences"] = [{"kind": facts.get("owner", "DaemonSet"), "name": facts["workload"], "controller": True}]
+            metadata["ownerReferences"] = [
+                {"kind": facts.get("owner", "DaemonSet"), "name": facts["workload"], "controller": True}
+            ]
         status: dict[str, Any] = {
             "phase": facts.get("phase", "Running"),
             "podIPs": [{"ip": ip} for ip in _several(facts.get("ip"))],
@@ -119,9 +123,20 @@ class _World:
             }
         if first:
             port = facts.get("port", 80)
-            self._say(at, {"kind": "Service", "metadata": {"namespace": namespace, "name": name}, "spec": {"ports": [{"port": port}]}}, "ADDED")
+            self._say(
+                at,
+                {
+                    "kind": "Service",
+                    "metadata": {"namespace": namespace, "name": name},
+                    "spec": {"ports": [{"port": port}]},
+                },
+                "ADDED",
+            )
         labels = {"kubernetes.io/service-name": name}
-        slice_ = {"kind": "EndpointSlice", "metadata": {"namespace": namespace, "name": f"{name}-abcde", "labels": labels}}
+        slice_ = {
+            "kind": "EndpointSlice",
+            "metadata": {"namespace": namespace, "name": f"{name}-abcde", "labels": labels},
+        }
         self._say(at, {**slice_, "endpoints": list(members.values())}, "ADDED" if first else "MODIFIED")
 
     def _say(self, at: datetime, body: dict[str, Any], change: str) -> None:
@@ -148,7 +163,9 @@ def records(case: Mapping[str, Any]) -> list[Record]:
     for entry in sorted(case.get("topology") or [], key=lambda entry: moment(entry.get("at", "0s"))):
         world.add(entry)
     topology = Stream("case/objects", None, "k8s.objects", cluster=CLUSTER)
-    found = [Record(micros(at), topology, number, _line(json.dumps(body))) for number, (at, body) in enumerate(world.records)]
+    found = [
+        Record(micros(at), topology, number, _line(json.dumps(body))) for number, (at, body) in enumerate(world.records)
+    ]
     for number, entry in enumerate(case.get("lines") or []):
         for repeat, at in enumerate(_moments(entry)):
             stream, text = _record(entry, at, repeat, number)
@@ -171,7 +188,10 @@ def _record(entry: Mapping[str, Any], at: datetime, repeat: int, number: int) ->
     if "kernel" in entry:
         node = str(entry["kernel"])
         stream = Stream(f"case/{node}/kmsg", "kmsg", "kernel", cluster=CLUSTER, node=node, boot_time=BOOT)
-        return stream, f"{entry.get('prio', 4)},{number * 1000 + repeat},{(at - BOOT) // timedelta(microseconds=1)},-;{_text(entry, at, repeat)}"
+        return (
+            stream,
+            f"{entry.get('prio', 4)},{number * 1000 + repeat},{(at - BOOT) // timedelta(microseconds=1)},-;{_text(entry, at, repeat)}",
+        )
     if "event" in entry:
         return Stream("case/events", "plain", "k8s.events", cluster=CLUSTER), _event(entry, at, repeat, number)
     if "counters" in entry:
@@ -238,7 +258,12 @@ def _event(entry: Mapping[str, Any], at: datetime, repeat: int, number: int) -> 
     body = {
         "kind": "Event",
         "apiVersion": "v1",
-        "metadata": {"name": f"{name}.{uid}", "namespace": namespace or "default", "uid": uid, "creationTimestamp": first},
+        "metadata": {
+            "name": f"{name}.{uid}",
+            "namespace": namespace or "default",
+            "uid": uid,
+            "creationTimestamp": first,
+        },
         "involvedObject": {"kind": kind, "namespace": namespace, "name": name, "fieldPath": entry.get("field")},
         "reason": entry["event"],
         "message": str(entry.get("message", "")).replace("{{n}}", str(repeat)),

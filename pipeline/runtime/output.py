@@ -37,7 +37,13 @@ def as_dict(incident: Incident) -> dict[str, Any]:
             "last": rfc3339(incident.last),
             "counts": dict(incident.counts),
             "lines": [
-                {"at": rfc3339(line.at), "source": line.source, "rule": line.rule, "origin": line.origin, "text": line.text}
+                {
+                    "at": rfc3339(line.at),
+                    "source": line.source,
+                    "rule": line.rule,
+                    "origin": line.origin,
+                    "text": line.text,
+                }
                 for line in incident.lines
             ],
         },

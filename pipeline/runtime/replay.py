@@ -56,7 +56,13 @@ def run(
         if progress:
             progress(sum(len(batch.data) for batch in batches))
     engine.finish()
-    return Replay(capture.title, capture.cluster, engine.incidents(), dict(engine.state.counts), [*capture.troubles, *_troubles(engine)])
+    return Replay(
+        capture.title,
+        capture.cluster,
+        engine.incidents(),
+        dict(engine.state.counts),
+        [*capture.troubles, *_troubles(engine)],
+    )
 
 
 def _batches(files: list[tuple[Stream, merge.Reader]], options: Options) -> Iterator[list[RawBatch]]:

@@ -158,7 +158,11 @@ def _groups(pattern: str) -> list[pl.Field]:
 
 
 def _apply_filters(
-    entries: Iterable[Entry], names: _Names, detections: dict[str, Detection], problems: list[Problem], vocabulary: Vocabulary
+    entries: Iterable[Entry],
+    names: _Names,
+    detections: dict[str, Detection],
+    problems: list[Problem],
+    vocabulary: Vocabulary,
 ) -> None:
     for entry in entries:
         if not isinstance(entry.model, Filter):

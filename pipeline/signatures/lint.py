@@ -73,13 +73,9 @@ def _key_of(model: Block, column: str) -> tuple[str | int, ...]:
     return search(model.detection, ("detection",)) or ("detection",)
 
 
-def _correlation(
-    entry: Entry, correlation: Correlation, ruleset: RuleSet, known: frozenset[str]
-) -> Iterator[Problem]:
+def _correlation(entry: Entry, correlation: Correlation, ruleset: RuleSet, known: frozenset[str]) -> Iterator[Problem]:
     rule = ruleset.rules.get(entry.name)
-    below = frozenset(
-        column for name in (rule.detections if rule else ()) for column in ruleset.columns(name)
-    )
+    below = frozenset(column for name in (rule.detections if rule else ()) for column in ruleset.columns(name))
     for at, column in enumerate(correlation.group_by):
         if column not in known | below | set(correlation.aliases):
             loc = ("correlation", "group-by", at)
@@ -87,7 +83,10 @@ def _correlation(
     yield from _aliases(entry, correlation, rule.rules if rule else None, known | below)
     if not correlation.group_by and isinstance(entry.model, Signature):
         yield entry.document.problem(
-            ("correlation",), "no group-by: one incident for the whole cluster", "name the entity it is about", warning=True
+            ("correlation",),
+            "no group-by: one incident for the whole cluster",
+            "name the entity it is about",
+            warning=True,
         )
     yield from _windows(entry, correlation)
 

@@ -32,7 +32,9 @@ def parse_duration(value: object) -> int:
         raise ValueError(f"{value!r} is not a duration; write one number and one unit of s, m, h, d, w, such as 90s")
     number, unit = match.groups()
     if unit not in UNITS:
-        raise ValueError(f"unit {unit!r} is not known; use s, m, h, d or w (Sigma's M and y are refused: no fixed length)")
+        raise ValueError(
+            f"unit {unit!r} is not known; use s, m, h, d or w (Sigma's M and y are refused: no fixed length)"
+        )
     return int(number) * UNITS[unit] * MICROSECONDS
 
 
@@ -91,7 +93,9 @@ class Threshold(Strict):
     def bounds(self) -> dict[str, float]:
         """Operator to number."""
         return {
-            name: value for name in ("gt", "gte", "lt", "lte", "eq", "neq") if (value := getattr(self, name)) is not None
+            name: value
+            for name in ("gt", "gte", "lt", "lte", "eq", "neq")
+            if (value := getattr(self, name)) is not None
         }
 
 
