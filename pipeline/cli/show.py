@@ -18,10 +18,24 @@ def replay(capture: Path, rules: list[Path] | None, options: replaying.Options, 
 
 
 def incidents(found: replaying.Replay, *, output: str, near_misses: bool) -> None:
-    """Print incidents."""
-    for incident in found.incidents:
-        if incident.status != "near_miss" or near_misses:
-            print(form.as_json(incident))
+    """Print incidents: one JSON object a line, or the tree."""
+    if output == "json":
+        for incident in found.incidents:
+            if incident.status != "near_miss" or near_misses:
+                print(form.as_json(incident))
+        return
+    from pipeline.cli import tree
+
+    out = tree.console()
+    if any(incident.status != "near_miss" for incident in found.incidents):
+        tree.show(found.incidents, out, near_misses=near_misses)
+        return
+    near = sum(incident.status == "near_miss" for incident in found.incidents)
+    out.print(f"Nothing to report: {found.lines:,} lines of {found.title!r} read, no signature's evidence was complete.")
+    if near_misses:
+        tree.show(found.incidents, out, near_misses=True)
+    elif near:
+        out.print(f"{near} came near; --near-misses shows them.")
 
 
 def troubles(lines: Sequence[str], *, verbose: bool) -> None:

@@ -54,6 +54,7 @@ class Engine:
         self._plans = aggregate.plans(ruleset)
         self._correlator = Correlator(ruleset, self.state, self._views, self._plans)
         self._counters = _wanted_counters(ruleset)
+        self._titles = {name: found.title for name, found in ruleset.detections.items()}
         self._finished = False
 
     def feed(self, batches: Iterable[RawBatch]) -> None:
@@ -87,7 +88,7 @@ class Engine:
         found: list[Incident] = []
         for disaster in self._ruleset.signatures.values():
             outcome = self._correlator.outcome(disaster.rule, until)
-            for incident in incidents.build(disaster, outcome, self.cluster, max(now, newest)):
+            for incident in incidents.build(disaster, outcome, self._titles, self.cluster, max(now, newest)):
                 found.append(
                     support.weigh(incident, disaster.signature, self._ruleset, self._views, self._correlator, until)
                 )

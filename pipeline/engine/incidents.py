@@ -37,7 +37,9 @@ class Span:
     missed: bool = False
 
 
-def build(found: Disaster, outcome: Outcome, cluster: str, now: int) -> list[Incident]:
+def build(
+    found: Disaster, outcome: Outcome, titles: Mapping[str, str], cluster: str, now: int
+) -> list[Incident]:
     """The incidents of a signature as of `now` (microseconds), near misses among them."""
     signature = found.signature
     quiet = max(signature.alert.keep_firing_for, signature.correlation.timespan if signature.correlation else 0)
@@ -55,7 +57,7 @@ def build(found: Disaster, outcome: Outcome, cluster: str, now: int) -> list[Inc
     if not spans:
         return []
     return [
-        _incident(found, outcome, span, part, cluster, now)
+        _incident(found, outcome, span, part, titles, cluster)
         for span, part in zip(spans, _evidence(outcome, spans), strict=True)
     ]
 
@@ -119,7 +121,9 @@ def _evidence(outcome: Outcome, spans: Sequence[Span]) -> list[pl.DataFrame]:
     return parts
 
 
-def _incident(found: Disaster, outcome: Outcome, span: Span, rows: pl.DataFrame, cluster: str, now: int) -> Incident:
+def _incident(
+    found: Disaster, outcome: Outcome, span: Span, rows: pl.DataFrame, titles: Mapping[str, str], cluster: str
+) -> Incident:
     signature = found.signature
     cells, rest = _cells(rows)
     group = group_of(outcome.keys, span.group)
@@ -143,6 +147,7 @@ def _incident(found: Disaster, outcome: Outcome, span: Span, rows: pl.DataFrame,
         ended=span.ended,
         rows=sum(counts.values()),
         counts=counts,
+        titles={name: titles[name] for name in counts if name in titles},
         entities=entities(cells, group),
         cells=cells,
         rest=rest,

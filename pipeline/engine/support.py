@@ -31,9 +31,15 @@ def weigh(
         begin, end = incident.started - signature.skew, incident.last + shift.within
         number = _near(rows.filter(pl.col("t").is_between(begin, end)), incident, shift)
         if meets(shift.condition.bounds(), number):
-            reasons.append(Reason(shift.rule, shift.confidence, int(number)))
+            reasons.append(Reason(shift.rule, _title(shift.rule, ruleset), shift.confidence, int(number)))
             vetoed = vetoed or shift.veto
     return replace(incident, reasons=tuple(reasons), vetoed=vetoed)
+
+
+def _title(name: str, ruleset: RuleSet) -> str:
+    if name in ruleset.detections:
+        return ruleset.detections[name].title
+    return ruleset.signatures[name].signature.title if name in ruleset.signatures else name
 
 
 def _rows(shift: Shift, ruleset: RuleSet, views: Views, correlator: Correlator, until: int) -> pl.DataFrame:

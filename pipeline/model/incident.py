@@ -40,9 +40,10 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One thing that moved the confidence: what, by how much, and how many rows said so."""
+    """One thing that moved the confidence: which rule, in words, by how much, and how many rows said so."""
 
     rule: str
+    title: str
     confidence: float
     rows: int
 
@@ -65,6 +66,7 @@ class Incident:
     ended: int | None
     rows: int
     counts: Mapping[str, int]
+    titles: Mapping[str, str]
     entities: Mapping[str, Mapping[str, int]]
     cells: tuple[Cell, ...]
     rest: int
@@ -77,7 +79,6 @@ class Incident:
     causes: tuple[Share, ...] = ()
     symptoms: tuple[str, ...] = ()
     blind: tuple[str, ...] = ()
-    uncovered: tuple[str, ...] = ()
     version: int = 1
     digest: str = ""
     summary: str = ""

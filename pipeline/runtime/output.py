@@ -51,7 +51,7 @@ def as_dict(incident: Incident) -> dict[str, Any]:
         "cluster": incident.cluster,
         "summary": incident.summary,
         "impact": incident.impact,
-        "reasons": [{"rule": r.rule, "confidence": r.confidence, "rows": r.rows} for r in incident.reasons],
+        "reasons": [{"rule": r.rule, "title": r.title, "confidence": r.confidence, "rows": r.rows} for r in incident.reasons],
         "blind": list(incident.blind),
         "first_aid": list(incident.first_aid),
         "fix": list(incident.fix),

@@ -27,6 +27,11 @@ class Replay:
     counts: dict[tuple[str, str], int]
     troubles: list[str] = field(default_factory=list)
 
+    @property
+    def lines(self) -> int:
+        """Records read."""
+        return sum(number for (metric, _), number in self.counts.items() if metric == "lines")
+
 
 @dataclass(frozen=True, slots=True)
 class Options:

@@ -104,6 +104,7 @@ def _detection(entry: Entry, problems: list[Problem], vocabulary: Vocabulary) ->
         extract={column: tuple(patterns) for column, patterns in block.extract.items()},
         extracted=extracted,
         fields=tuple(block.fields),
+        title=block.title,
         keeps_topology=bool(named & TOPOLOGY_COLUMNS),
     )
 

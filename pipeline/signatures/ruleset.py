@@ -35,6 +35,7 @@ class Detection:
     extracted: Mapping[str, str] = field(default_factory=dict)
     """Named group of `extract` to the column it fills."""
     fields: tuple[str, ...] = ()
+    title: str = ""
     keeps_topology: bool = False
     """Whether `tree` names topology columns, so that it must be verified after every re-join."""
 

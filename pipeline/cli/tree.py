@@ -1,0 +1,185 @@
+"""Incidents as a person reads them: what broke, what hangs below it, why, what speaks against it, what to do.
+
+Plain text unless the terminal can do more; styles are rich's and vanish with NO_COLOR or in a pipe.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.text import Text
+
+from pipeline.model.incident import Incident
+
+LEVEL_STYLE = {"critical": "bold white on red", "high": "bold red", "medium": "bold yellow", "low": "bold cyan", "informational": "bold"}
+LABEL = 7
+PLAIN_WIDTH = 118
+
+
+@dataclass(frozen=True, slots=True)
+class Forms:
+    """The branches of the tree, in what the output can show."""
+
+    branch: str
+    last: str
+    pipe: str
+    dot: str
+
+
+UNICODE = Forms("├─ ", "└─ ", "│  ", " · ")
+ASCII = Forms("|- ", "`- ", "|  ", ", ")
+
+
+def console(*, stderr: bool = False) -> Console:
+    """The terminal, or a plain page where there is none."""
+    made = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    if not made.is_terminal:
+        made.width = PLAIN_WIDTH
+    return made
+
+
+def show(incidents: Sequence[Incident], out: Console, *, near_misses: bool = False) -> None:
+    """Print the trees of all roots, then near misses where they are asked for."""
+    by_id = {incident.id: incident for incident in incidents}
+    roots = [incident for incident in incidents if incident.cause is None and incident.status != "near_miss"]
+    for number, root in enumerate(roots):
+        if number:
+            out.print()
+        for line in tree(root, by_id, out.width, forms(out)):
+            out.print(line)
+    if near_misses:
+        _near(incidents, out)
+
+
+def forms(out: Console) -> Forms:
+    """Symbols that the output's encoding has."""
+    return UNICODE if (out.encoding or "").lower().startswith("utf") else ASCII
+
+
+def tree(root: Incident, by_id: Mapping[str, Incident], width: int, shapes: Forms) -> Iterator[Text]:
+    """One root with everything below it."""
+    yield _head(root, width, shapes)
+    yield from _wrapped(root.impact, width, "")
+    yield from _symptoms(root, by_id, shapes, "  ")
+    yield from _labelled("Why", _why(root, shapes), width)
+    against = _against(root, by_id)
+    if against:
+        yield from _labelled("Not", against, width)
+    yield from _labelled("Blind", root.blind or ("nothing: every node concerned gave signs throughout",), width)
+    yield from _labelled("Do", root.first_aid, width, style="green", wrap=False)
+    yield from _labelled("Fix", root.fix, width)
+
+
+def _head(root: Incident, width: int, shapes: Forms) -> Text:
+    level = root.level.upper()
+    when = f"{clock(root.started)}{_lasted(root)}{shapes.dot}confidence {root.confidence:.2f}"
+    title = root.summary or root.title
+    line = Text.assemble((f" {level} ", LEVEL_STYLE.get(root.level, "bold")), "  ", (title, "bold"))
+    gap = width - line.cell_len - len(when)
+    line.append(" " * gap if gap > 1 else "\n" + " " * (LABEL + 2))
+    line.append(when, style="dim")
+    return line
+
+
+def clock(at: int) -> str:
+    """The UTC time of day, with the date where it is not obvious."""
+    return f"{datetime.fromtimestamp(at / 1e6, UTC):%H:%M:%S}"
+
+
+def _lasted(incident: Incident) -> str:
+    seconds = max(0, (incident.last - incident.started) // 1_000_000)
+    text = f"{seconds // 3600}h{seconds // 60 % 60:02}m" if seconds >= 3600 else f"{seconds // 60}m{seconds % 60:02}s" if seconds >= 60 else f"{seconds}s"  # noqa: PLR2004, E501 (an hour, a minute)
+    return f", for {text}" + ("" if incident.ended is None else ", over")
+
+
+def _symptoms(cause: Incident, by_id: Mapping[str, Incident], shapes: Forms, indent: str) -> Iterator[Text]:
+    """What hangs below: incidents of one signature share a line."""
+    grouped: dict[str, list[Incident]] = defaultdict(list)
+    for identity in cause.symptoms:
+        grouped[by_id[identity].signature].append(by_id[identity])
+    widest = max((len(slug) for slug in grouped), default=0)
+    for number, (slug, found) in enumerate(grouped.items()):
+        is_last = number == len(grouped) - 1
+        yield Text.assemble(
+            indent, (shapes.last if is_last else shapes.branch, "dim"), (slug.ljust(widest), "cyan"), "  ", where(found), "  ",
+            (_amount(found, cause), "dim"),
+        )  # fmt: skip
+        for incident in found:
+            yield from _symptoms(incident, by_id, shapes, indent + ("   " if is_last else shapes.pipe))
+
+
+def where(found: Sequence[Incident]) -> str:
+    """The entities of incidents, as people write them: `shop/cart, shop/checkout`."""
+    names = dict.fromkeys(place(incident) for incident in found)
+    shown = list(names)[:4]
+    return ", ".join(shown) + (f" and {len(names) - 4} more" if len(names) > 4 else "")  # noqa: PLR2004 (four fit a line)
+
+
+def place(incident: Incident) -> str:
+    """The entity an incident is about."""
+    group = dict(incident.group)
+    namespace = group.pop("k8s.namespace.name", None)
+    rest = "/".join(group.values())
+    return f"{namespace}/{rest}" if namespace and rest else namespace or rest or incident.cluster or "the cluster"
+
+
+def _amount(found: Sequence[Incident], cause: Incident) -> str:
+    rows = sum(incident.rows for incident in found)
+    covered = sum(share.coverage * incident.rows for incident in found for share in incident.causes if share.id == cause.id)
+    part = f", {round(covered)} of them accounted for" if round(covered) < rows else ""
+    return f"{rows} row{'s' if rows != 1 else ''} from {clock(min(incident.started for incident in found))}{part}"
+
+
+def _why(root: Incident, shapes: Forms) -> list[str]:
+    lines = []
+    for rule, number in sorted(root.counts.items(), key=lambda item: -item[1]):
+        first = next((line for line in root.lines if line.rule == rule), None)
+        text = f"{number} x {root.titles.get(rule, rule)}"
+        lines.append(f"{text}, first at {clock(first.at)}: {_cut(first.text)}" if first else text)
+    lines.extend(f"{reason.title} ({reason.rows} rows){shapes.dot}{reason.confidence:+.2f}" for reason in root.reasons if reason.confidence > 0)
+    return lines
+
+
+def _cut(text: str, limit: int = 110) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= limit else flat[: limit - 1] + "…"
+
+
+def _against(root: Incident, by_id: Mapping[str, Incident]) -> list[str]:
+    """What speaks against the root, and what of its symptoms it does not account for."""
+    lines = [f"{reason.title} ({reason.rows} rows), {reason.confidence:+.2f}" for reason in root.reasons if reason.confidence <= 0]
+    for identity in root.symptoms:
+        symptom = by_id[identity]
+        covered = next((share.coverage for share in symptom.causes if share.id == root.id), 0.0)
+        rest = symptom.rows - round(covered * symptom.rows)
+        if rest:
+            lines.append(f"{rest} of {symptom.rows} rows of {symptom.signature} {place(symptom)} are elsewhere or at another time")
+    return lines
+
+
+def _labelled(label: str, lines: Sequence[str], width: int, *, style: str = "", wrap: bool = True) -> Iterator[Text]:
+    for number, line in enumerate(lines):
+        head = Text((label if number == 0 else "").ljust(LABEL), style="bold")
+        parts = list(_wrapped(line, width - LABEL, "")) if wrap else [Text(line)]
+        for at, part in enumerate(parts):
+            part.stylize(style)
+            yield Text.assemble(head if at == 0 else " " * LABEL, part)
+
+
+def _wrapped(text: str, width: int, indent: str) -> Iterator[Text]:
+    line = indent
+    for word in text.split():
+        if len(line) + len(word) + 1 > width and line.strip():
+            yield Text(line)
+            line = indent
+        line += (" " if line.strip() else "") + word
+    if line.strip():
+        yield Text(line)
+
+
+def _near(incidents: Sequence[Incident], out: Console) -> None:
+    for incident in incidents:
+        if incident.status == "near_miss":
+            out.print(Text.assemble(("near miss  ", "dim"), (incident.signature, "cyan"), f"  {place(incident)}  {clock(incident.started)}"))
