@@ -7,11 +7,11 @@ net/core/neighbour.c and net/netfilter/nf_conntrack_standalone.c of Linux; iprou
 """
 
 import functools
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-import orjson
 import polars as pl
 
 from pipeline.model.columns import TIME
@@ -421,13 +421,18 @@ def _place(path: str) -> tuple[_Reader, str] | None:
 
 def _record(line: str) -> _Record | None:
     try:
-        loaded = orjson.loads(line)
-    except orjson.JSONDecodeError:
+        match json.loads(line, parse_constant=_refuse):
+            case {"at": str(at), "path": str(path), "text": str(text)}:
+                f"{at}{path}{text}".encode()  # half a surrogate pair, which JSON can escape, is no text
+                return _Record(at, path, text)
+    except (ValueError, RecursionError):
         return None
-    match loaded:
-        case {"at": str(at), "path": str(path), "text": str(text)}:
-            return _Record(at, path, text)
     return None
+
+
+def _refuse(constant: str) -> None:
+    """NaN and Infinity, which Python reads but JSON does not know."""
+    raise ValueError(constant)
 
 
 def _read(record: _Record, wanted: frozenset[str]) -> _Values | None:
