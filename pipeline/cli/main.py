@@ -26,6 +26,14 @@ Rules = Annotated[
     typer.Option("--rules", help="Folder of signatures; may be given more than once. Default: the packaged ones."),
 ]
 Output = Annotated[str, typer.Option("--output", "-o", help="tree for people, json for machines.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what could not be used of the input.")]
+
+
+def _output(name: str) -> str:
+    """The form of output asked for, or the nearest there is."""
+    if name in ("tree", "json"):
+        return name
+    raise UsageError(f"--output {name}: there is no such form; use tree (for people) or json (for machines)")
 
 
 @app.command()
@@ -33,27 +41,41 @@ def replay(
     capture: Capture,
     rules: Rules = None,
     output: Output = "tree",
-    near_misses: Annotated[
-        bool, typer.Option("--near-misses", help="Print what nearly was an incident as well.")
-    ] = False,
-    batch_rows: Annotated[
-        int | None, typer.Option(min=1, help="Cut the input into batches of so many records.")
-    ] = None,
-    shuffle: Annotated[
-        int | None, typer.Option(metavar="SEED", help="Shuffle records within the allowed lateness.")
-    ] = None,
-    restart_every: Annotated[
-        int | None, typer.Option(min=1, help="Save, tear down and restore after so many records.")
-    ] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what could not be used of the input.")] = False,
+    near_misses: Annotated[bool, typer.Option("--near-misses", help="Print what nearly was an incident as well.")] = False,
+    batch_rows: Annotated[int | None, typer.Option(min=1, help="Cut the input into batches of so many records.")] = None,
+    shuffle: Annotated[int | None, typer.Option(metavar="SEED", help="Shuffle records within the allowed lateness.")] = None,
+    restart_every: Annotated[int | None, typer.Option(min=1, help="Save, tear down and restore after so many records.")] = None,
+    verbose: Verbose = False,
 ) -> None:
     """Replay a recorded outage and say what broke first."""
     from pipeline.cli import show
     from pipeline.runtime.replay import Options
 
+    output = _output(output)
     found = show.replay(capture, rules, Options(batch_rows, shuffle, restart_every), output)
     show.incidents(found, output=output, near_misses=near_misses)
     show.troubles(found.troubles, verbose=verbose)
+
+
+@app.command()
+def scan(
+    files: Annotated[list[str], typer.Argument(help="Log files, folders, or - for standard input.")],
+    rules: Rules = None,
+    output: Output = "tree",
+    verbose: Verbose = False,
+) -> None:
+    """Say what any log text is evidence of: kubectl logs, kubectl get events, dmesg, journalctl, log files."""
+    from pipeline.cli import show_scan
+
+    show_scan.scan(files, rules, output=_output(output), verbose=verbose)
+
+
+@app.command()
+def demo() -> None:
+    """Replay a recorded disaster that comes with Headwater."""
+    from pipeline.cli import show
+
+    show.demo()
 
 
 @app.command()
@@ -67,11 +89,40 @@ def check(
     raise typer.Exit(show.check(captures, rules))
 
 
+@rules_app.command("list")
+def rules_list(
+    rules: Rules = None,
+    layer: Annotated[str | None, typer.Option(help="Only signatures of this layer.")] = None,
+    output: Output = "tree",
+) -> None:
+    """List the signatures: name, layer, title."""
+    from pipeline.cli import show_rules
+
+    show_rules.list_all(rules, layer, _output(output))
+
+
+@rules_app.command("show")
+def rules_show(
+    name: Annotated[str, typer.Argument(help="Folder name of a signature.")],
+    rules: Rules = None,
+) -> None:
+    """Show one signature: what it is, what decides it, what it explains, what to do."""
+    from pipeline.cli import show_rules
+
+    show_rules.show(name, rules)
+
+
+@rules_app.command("schema")
+def rules_schema() -> None:
+    """Print the JSON Schema of rule files, for editors."""
+    from pipeline.cli import show_rules
+
+    show_rules.schema()
+
+
 @rules_app.command("check")
 def rules_check(
-    folders: Annotated[
-        list[Path] | None, typer.Argument(help="Folders of signatures. Default: the packaged ones.")
-    ] = None,
+    folders: Annotated[list[Path] | None, typer.Argument(help="Folders of signatures. Default: the packaged ones.")] = None,
 ) -> None:
     """Print every problem of every rule file."""
     from pipeline.cli import show_rules
@@ -81,9 +132,7 @@ def rules_check(
 
 @rules_app.command("test")
 def rules_test(
-    folders: Annotated[
-        list[Path] | None, typer.Argument(help="Folders of signatures. Default: the packaged ones.")
-    ] = None,
+    folders: Annotated[list[Path] | None, typer.Argument(help="Folders of signatures. Default: the packaged ones.")] = None,
     rules: Rules = None,
     run: Annotated[str | None, typer.Option(metavar="TEXT", help="Only signatures whose name contains this.")] = None,
 ) -> None:

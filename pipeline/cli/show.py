@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
 
 from pipeline import parsers
@@ -13,8 +14,34 @@ from pipeline.signatures import load
 
 
 def replay(capture: Path, rules: list[Path] | None, options: replaying.Options, output: str) -> replaying.Replay:
-    """Replay with a progress bar on a terminal."""
-    return replaying.run(capture, load.load(parsers.vocabulary(), rules), options=options)
+    """Replay, with a progress bar where a person waits."""
+    ruleset = load.load(parsers.vocabulary(), rules)
+    if output == "json" or not sys.stderr.isatty():
+        return replaying.run(capture, ruleset, options=options)
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+    from pipeline.cli import tree
+
+    size = sum(path.stat().st_size for path in capture.rglob("*") if path.is_file()) if capture.is_dir() else 0
+    bar = Progress(TextColumn("reading"), BarColumn(), DownloadColumn(), console=tree.console(stderr=True), transient=True)
+    with bar:
+        task = bar.add_task("reading", total=size)
+        return replaying.run(capture, ruleset, options=options, progress=lambda taken: bar.advance(task, taken))
+
+
+def demo() -> None:
+    """The packaged capture."""
+    folder = demo_capture()
+    found = replay(folder, None, replaying.Options(), "tree")
+    incidents(found, output="tree", near_misses=False)
+    print(f"\nThis was a recording: {found.title}. Replay your own: headwater replay FOLDER; or try: headwater scan FILE")
+
+
+def demo_capture() -> Path:
+    """The capture that comes with Headwater: inside the wheel, or in the source tree."""
+    package = Path(str(resources.files("pipeline")))
+    inside = package / "_demo"
+    return inside if inside.is_dir() else package.parent / "tests" / "captures" / "conntrack-table-full"
 
 
 def incidents(found: replaying.Replay, *, output: str, near_misses: bool) -> None:

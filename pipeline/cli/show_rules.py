@@ -1,12 +1,18 @@
 """Signatures on the terminal: problems, cases."""
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from pipeline import parsers
+from pipeline.errors import UsageError
 from pipeline.runtime import cases
 from pipeline.signatures import load
+from pipeline.signatures.detection import nearest
+from pipeline.signatures.models import Document
 
 
 def check(folders: Sequence[Path] | None) -> int:
@@ -36,3 +42,72 @@ def test(folders: Sequence[Path] | None, rules: list[Path] | None, run: str | No
                 print(f"{result.signature}: {result.case} ({result.way}): {failure}")
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0
+
+
+def list_all(rules: list[Path] | None, layer: str | None, output: str) -> None:
+    """One line a signature."""
+    ruleset = load.load(parsers.vocabulary(), rules)
+    layers = sorted({found.signature.layer for found in ruleset.signatures.values()})
+    if layer is not None and layer not in layers:
+        hint = nearest(layer, layers) or f"there are {', '.join(layers)}"
+        raise UsageError(f"--layer {layer}: no signature has it; {hint}")
+    chosen = [f for f in ruleset.signatures.values() if layer in (None, f.signature.layer)]
+    if output == "json":
+        for found in chosen:
+            signature = found.signature
+            print(
+                json.dumps(
+                    {
+                        "signature": found.slug,
+                        "layer": signature.layer,
+                        "title": signature.title,
+                        "level": signature.level,
+                        "status": signature.status,
+                        "version": signature.version,
+                    }
+                )
+            )
+        return
+    widest = max((len(found.slug) for found in chosen), default=0)
+    for found in sorted(chosen, key=lambda f: (f.signature.layer, f.slug)):
+        print(f"{found.signature.layer:<13} {found.slug:<{widest}}  {found.signature.title}")
+
+
+def show(name: str, rules: list[Path] | None) -> None:
+    """Everything a person may want to know of a signature."""
+    ruleset = load.load(parsers.vocabulary(), rules)
+    found = ruleset.signatures.get(name)
+    if found is None:
+        hint = nearest(name, ruleset.signatures) or "`headwater rules list` names them all"
+        raise UsageError(f"there is no signature '{name}'; {hint}")
+    signature = found.signature
+    print(f"{found.slug} (layer {signature.layer}, level {signature.level}, {signature.status}, version {signature.version})")
+    print(signature.title)
+    for label, text in (("What", signature.what), ("Cause", signature.cause), ("Impact", signature.impact)):
+        print(f"\n{label}: {text}")
+    rule = ruleset.rules.get(found.rule)
+    evidence = [ruleset.detections[d].title for d in (rule.detections if rule else (found.rule,)) if d in ruleset.detections]
+    explained = sorted({name for entry in signature.explains for name in entry.rules})
+    explains_it = sorted(
+        s for s, other in ruleset.signatures.items() if any(found.slug in e.rules for e in other.signature.explains)
+    )
+    sections = (
+        ("Evidence", evidence), ("Explains", explained), ("Explained by", explains_it), ("First aid", signature.first_aid),
+        ("Fix", signature.fix), ("False positives", signature.false_positives), ("References", signature.references),
+    )  # fmt: skip
+    for label, lines in sections:
+        if lines:
+            print(f"\n{label}:")
+            print("\n".join(f"  {line}" for line in lines))
+
+
+def schema() -> None:
+    """The JSON Schema of one document of a rule file."""
+    print(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+
+
+def json_schema() -> dict[str, object]:
+    """Generated from the models that validate."""
+    adapter: TypeAdapter[object] = TypeAdapter(Document)
+    made = adapter.json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Headwater rule", **made}

@@ -13,7 +13,13 @@ from rich.text import Text
 
 from pipeline.model.incident import Incident
 
-LEVEL_STYLE = {"critical": "bold white on red", "high": "bold red", "medium": "bold yellow", "low": "bold cyan", "informational": "bold"}
+LEVEL_STYLE = {
+    "critical": "bold white on red",
+    "high": "bold red",
+    "medium": "bold yellow",
+    "low": "bold cyan",
+    "informational": "bold",
+}
 LABEL = 7
 PLAIN_WIDTH = 118
 
@@ -90,7 +96,13 @@ def clock(at: int) -> str:
 
 def _lasted(incident: Incident) -> str:
     seconds = max(0, (incident.last - incident.started) // 1_000_000)
-    text = f"{seconds // 3600}h{seconds // 60 % 60:02}m" if seconds >= 3600 else f"{seconds // 60}m{seconds % 60:02}s" if seconds >= 60 else f"{seconds}s"  # noqa: PLR2004, E501 (an hour, a minute)
+    text = (
+        f"{seconds // 3600}h{seconds // 60 % 60:02}m"
+        if seconds >= 3600
+        else f"{seconds // 60}m{seconds % 60:02}s"
+        if seconds >= 60
+        else f"{seconds}s"
+    )  # noqa: PLR2004, E501 (an hour, a minute)
     return f", for {text}" + ("" if incident.ended is None else ", over")
 
 
@@ -138,7 +150,11 @@ def _why(root: Incident, shapes: Forms) -> list[str]:
         first = next((line for line in root.lines if line.rule == rule), None)
         text = f"{number} x {root.titles.get(rule, rule)}"
         lines.append(f"{text}, first at {clock(first.at)}: {_cut(first.text)}" if first else text)
-    lines.extend(f"{reason.title} ({reason.rows} rows){shapes.dot}{reason.confidence:+.2f}" for reason in root.reasons if reason.confidence > 0)
+    lines.extend(
+        f"{reason.title} ({reason.rows} rows){shapes.dot}{reason.confidence:+.2f}"
+        for reason in root.reasons
+        if reason.confidence > 0
+    )
     return lines
 
 
@@ -149,13 +165,17 @@ def _cut(text: str, limit: int = 110) -> str:
 
 def _against(root: Incident, by_id: Mapping[str, Incident]) -> list[str]:
     """What speaks against the root, and what of its symptoms it does not account for."""
-    lines = [f"{reason.title} ({reason.rows} rows), {reason.confidence:+.2f}" for reason in root.reasons if reason.confidence <= 0]
+    lines = [
+        f"{reason.title} ({reason.rows} rows), {reason.confidence:+.2f}" for reason in root.reasons if reason.confidence <= 0
+    ]
     for identity in root.symptoms:
         symptom = by_id[identity]
         covered = next((share.coverage for share in symptom.causes if share.id == root.id), 0.0)
         rest = symptom.rows - round(covered * symptom.rows)
         if rest:
-            lines.append(f"{rest} of {symptom.rows} rows of {symptom.signature} {place(symptom)} are elsewhere or at another time")
+            lines.append(
+                f"{rest} of {symptom.rows} rows of {symptom.signature} {place(symptom)} are elsewhere or at another time"
+            )
     return lines
 
 
@@ -182,4 +202,8 @@ def _wrapped(text: str, width: int, indent: str) -> Iterator[Text]:
 def _near(incidents: Sequence[Incident], out: Console) -> None:
     for incident in incidents:
         if incident.status == "near_miss":
-            out.print(Text.assemble(("near miss  ", "dim"), (incident.signature, "cyan"), f"  {place(incident)}  {clock(incident.started)}"))
+            out.print(
+                Text.assemble(
+                    ("near miss  ", "dim"), (incident.signature, "cyan"), f"  {place(incident)}  {clock(incident.started)}"
+                )
+            )

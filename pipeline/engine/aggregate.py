@@ -105,9 +105,7 @@ def summed(rule: Rule) -> Sequence[str]:
     return ()
 
 
-def cut(
-    face: Mapping[str, parsers.Cheap], names: Iterable[str], text: pl.Expr, *, strict: frozenset[str]
-) -> list[pl.Expr]:
+def cut(face: Mapping[str, parsers.Cheap], names: Iterable[str], text: pl.Expr, *, strict: frozenset[str]) -> list[pl.Expr]:
     """The cheap columns by name; those in `strict` are tested row by row, since a rule asks only whether they are there."""
     exprs = []
     for name in names:
@@ -142,16 +140,13 @@ def count(plan: Plan, frame: pl.DataFrame) -> pl.DataFrame:
     flags = [detection.to_expr(found.loose, schema).alias(f"n:{found.name}") for found in plan.detections]
     flagged = frame.with_columns(flags)
     sums = [
-        (pl.col(f"n:{name}") * pl.col(column)).sum().cast(pl.Float64).alias(f"s:{name}:{column}")
-        for name, column in plan.sums
+        (pl.col(f"n:{name}") * pl.col(column)).sum().cast(pl.Float64).alias(f"s:{name}:{column}") for name, column in plan.sums
     ]
     grouped = flagged.group_by("_seg", "second", *plan.keys).agg(
         *(pl.col(f"n:{found.name}").sum().cast(pl.Int64) for found in plan.detections), *sums
     )
     for key in plan.keys:
         if face[key].cast == pl.String():
-            grouped = grouped.with_columns(
-                pl.when(pl.col(key).str.contains(f"^(?:{face[key].valid})$")).then(pl.col(key))
-            )
+            grouped = grouped.with_columns(pl.when(pl.col(key).str.contains(f"^(?:{face[key].valid})$")).then(pl.col(key)))
     some = pl.any_horizontal(pl.col(f"n:{found.name}") > 0 for found in plan.detections)
     return grouped.filter(some & pl.col("second").is_not_null())

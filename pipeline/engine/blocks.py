@@ -152,6 +152,4 @@ def glue(block: Block) -> Block:
         .group_by("n", maintain_order=True)
         .agg(pl.col("record").str.join("\n"), pl.col("end").last(), pl.col("start", "seg").first())
     )
-    return dataclasses.replace(
-        block, lines=glued["record"], ends=glued["end"], starts=glued["start"], segments=glued["seg"]
-    )
+    return dataclasses.replace(block, lines=glued["record"], ends=glued["end"], starts=glued["start"], segments=glued["seg"])

@@ -48,9 +48,7 @@ def increases(samples: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def changes(
-    topology: Topology, kinds: tuple[str, ...] = ("Pod", "Node", "Service", "NetworkPolicy", "Ingress")
-) -> pl.DataFrame:
+def changes(topology: Topology, kinds: tuple[str, ...] = ("Pod", "Node", "Service", "NetworkPolicy", "Ingress")) -> pl.DataFrame:
     """One row for every version of every object, with its state and, behind `before.`, the state of the version before it.
 
     Slices show as changes of their service: `endpoints.ready` and `endpoints.total` sum over all its slices.

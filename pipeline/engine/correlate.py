@@ -68,9 +68,7 @@ class Correlator:
         made_of = (
             tuple(self._views.versions[found] for found in rule.detections),
             tuple(
-                self.count_versions[plan.name]
-                for plan in self._plans
-                if {d.name for d in plan.detections} & set(rule.detections)
+                self.count_versions[plan.name] for plan in self._plans if {d.name for d in plan.detections} & set(rule.detections)
             ),
             until if self.waits(rule) else 0,
         )
@@ -98,8 +96,7 @@ class Correlator:
             inner = self.outcome(name, until)
             frame = inner.rows
             sources = [
-                f"g{inner.keys.index(column)}" if column in inner.keys else None
-                for column in aggregate.key_columns(rule, name)
+                f"g{inner.keys.index(column)}" if column in inner.keys else None for column in aggregate.key_columns(rule, name)
             ]
             if frame.is_empty() or None in sources:
                 return _empty(len(sources))
@@ -159,12 +156,7 @@ class Correlator:
         return outcome
 
     def _shown(self, rule: Rule) -> list[str]:
-        own = {
-            f
-            for name in rule.detections
-            if name in self._ruleset.detections
-            for f in self._ruleset.detections[name].fields
-        }
+        own = {f for name in rule.detections if name in self._ruleset.detections for f in self._ruleset.detections[name].fields}
         signed = {
             f
             for found in self._ruleset.signatures.values()
@@ -195,9 +187,7 @@ class Correlator:
             for at, name in enumerate(names)
         ]
         keys = [f"g{at}" for at in range(len(rule.correlation.group_by))]
-        frame = (
-            pl.concat(parts, how="vertical_relaxed").drop_nulls(keys or None if keys else []).sort("t", "id", "rule")
-        )
+        frame = pl.concat(parts, how="vertical_relaxed").drop_nulls(keys or None if keys else []).sort("t", "id", "rule")
         if frame.is_empty():
             return {}
         if not keys:
@@ -238,8 +228,7 @@ class Correlator:
         correlation = rule.correlation
         for group, series in self._series(rule, rule.rules, until).items():
             by_rule = [
-                [t for t, at in zip(series.t, series.rule, strict=True) if at == number]
-                for number in range(len(rule.rules))
+                [t for t, at in zip(series.t, series.rule, strict=True) if at == number] for number in range(len(rule.rules))
             ]
             if all(by_rule) and (hits := windows.ordered(by_rule, correlation.timespan)):
                 outcome.hits[group] = hits
@@ -268,9 +257,7 @@ class Correlator:
         correlation = rule.correlation
         assert correlation.type == "ratio"
         for group, seconds in self._seconds(rule, correlation.of, correlation.among).items():
-            hits = windows.ratio(
-                seconds, correlation.timespan, correlation.condition.bounds(), correlation.minimum, until
-            )
+            hits = windows.ratio(seconds, correlation.timespan, correlation.condition.bounds(), correlation.minimum, until)
             if hits:
                 outcome.hits[group] = hits
 
@@ -388,18 +375,14 @@ def _measure(correlation: EventCount | Value | Temporal) -> Measure:
     return windows.Total(mean=correlation.type == "value_avg")
 
 
-def _near(
-    series: Series, correlation: EventCount | Value | Temporal, threshold: Threshold | None, limit: int
-) -> list[Hit]:
+def _near(series: Series, correlation: EventCount | Value | Temporal, threshold: Threshold | None, limit: int) -> list[Hit]:
     """A group that came half of the way: half the number asked for, or some of the rules."""
     if isinstance(correlation, Temporal):
         return [Hit(series.t[-1], series.t[0])]
     floor = max((v for v in (threshold.gte, threshold.gt) if v is not None), default=None) if threshold else None
     if floor is None or not isinstance(correlation, EventCount) or floor < 2:  # noqa: PLR2004 (half of one is none)
         return []
-    return windows.slide(series, correlation.timespan, windows.Count(), lambda m: (m.value() or 0) * 2 >= floor, limit)[
-        :1
-    ]
+    return windows.slide(series, correlation.timespan, windows.Count(), lambda m: (m.value() or 0) * 2 >= floor, limit)[:1]
 
 
 def _effect(effect: Effect, series: Series | None, span: int, *, absent: bool) -> Effects:
@@ -433,10 +416,7 @@ def _value(frame: pl.DataFrame, fields: Sequence[str]) -> pl.Expr:
 
 def _grouped(frame: pl.DataFrame, keys: Sequence[str], show: Sequence[str]) -> pl.DataFrame:
     """The rows with their group in `g0`, `g1`, ...; a list-valued key puts a row into each of its groups; no null group."""
-    exprs = [
-        (pl.col(key) if key in frame.columns else pl.lit(None, pl.String)).alias(f"g{at}")
-        for at, key in enumerate(keys)
-    ]
+    exprs = [(pl.col(key) if key in frame.columns else pl.lit(None, pl.String)).alias(f"g{at}") for at, key in enumerate(keys)]
     kept = [name for name in dict.fromkeys((*EVIDENCE, *show)) if name in frame.columns]
     grouped = frame.with_columns(exprs)
     lists = [f"g{at}" for at in range(len(keys)) if isinstance(grouped.schema[f"g{at}"], pl.List)]
@@ -444,10 +424,7 @@ def _grouped(frame: pl.DataFrame, keys: Sequence[str], show: Sequence[str]) -> p
         longest = pl.max_horizontal(pl.col(name).list.len() for name in lists)
         same = [pl.when(pl.col(name).list.len() == longest).then(pl.col(name)).alias(name) for name in lists]
         grouped = (
-            grouped.with_columns(same)
-            .drop_nulls(lists)
-            .explode(lists)
-            .unique([*lists, "id"], keep="first", maintain_order=True)
+            grouped.with_columns(same).drop_nulls(lists).explode(lists).unique([*lists, "id"], keep="first", maintain_order=True)
         )
     names = [f"g{at}" for at in range(len(keys))]
     return (
@@ -459,6 +436,4 @@ def _grouped(frame: pl.DataFrame, keys: Sequence[str], show: Sequence[str]) -> p
 
 def _empty(keys: int) -> pl.DataFrame:
     strings = dict.fromkeys(("id", "detection", "source", "message"), pl.String())
-    return pl.DataFrame(
-        schema={**{f"g{at}": pl.String() for at in range(keys)}, "t": pl.Int64, "w": pl.Int64, **strings}
-    )
+    return pl.DataFrame(schema={**{f"g{at}": pl.String() for at in range(keys)}, "t": pl.Int64, "w": pl.Int64, **strings})

@@ -33,7 +33,11 @@ from pipeline.signatures.ruleset import RuleSet
 
 
 class Engine:
-    """One cluster's detection for one rule set. `cache` is a folder for compiled scan databases (safe to delete)."""
+    """One cluster's detection for one rule set.
+
+    `cache` is a folder for compiled scan databases (safe to delete). `floor` (microseconds) is the time of rows without a time while
+    no dated row was seen.
+    """
 
     def __init__(
         self,
@@ -43,8 +47,10 @@ class Engine:
         state: State | None = None,
         limits: Limits | None = None,
         cache: Path | None = None,
+        floor: int = 0,
     ) -> None:
         self.cluster = cluster
+        self._floor = floor
         self.state = state or State()
         self._ruleset = ruleset
         self._limits = limits or Limits()
@@ -67,33 +73,36 @@ class Engine:
                 self._samples(batch)
             else:
                 text.append(batch)
-        now = self.state.newest()
-        taken = self._intake.read(text, self.state, now)
+        taken = self._intake.read(text, self.state, self._observed())
         for plan, counts in taken.counts:
             before = self.state.aggregates.get(plan)
-            self.state.aggregates[plan] = (
-                counts if before is None else pl.concat([before, counts.select(before.columns)])
-            )
+            self.state.aggregates[plan] = counts if before is None else pl.concat([before, counts.select(before.columns)])
             self._correlator.new_counts(plan)
-        self._views.touch(self._matcher.keep(taken.rows, taken.active, self.state, self.state.newest()))
+        self._views.touch(self._matcher.keep(taken.rows, taken.active, self.state, self._observed()))
+
+    def _observed(self) -> int:
+        """The newest plausible event time fed so far."""
+        return self.state.newest() or self._floor
 
     def incidents(self, at: int | None = None) -> list[Incident]:
         """Every incident as it stands, explained; roots first, near misses last.
 
         With `at` (microseconds), as if it were that time and every row up to it had arrived.
         """
-        newest = self.state.newest()
+        newest = self._observed()
         now = at if at is not None else newest
         until = now if self._finished or at is not None else self.state.watermark(newest)
         found: list[Incident] = []
         for disaster in self._ruleset.signatures.values():
             outcome = self._correlator.outcome(disaster.rule, until)
             for incident in incidents.build(disaster, outcome, self._titles, self.cluster, max(now, newest)):
-                found.append(
-                    support.weigh(incident, disaster.signature, self._ruleset, self._views, self._correlator, until)
-                )
+                found.append(support.weigh(incident, disaster.signature, self._ruleset, self._views, self._correlator, until))
         explained = explain.explain(found, self._ruleset, self.state.topology)
         return [support.blindness(incident, self.state) for incident in explained]
+
+    def evidence(self) -> dict[str, int]:
+        """Matched rows by detection."""
+        return {name: len(self._views.rows(name)) for name in self._ruleset.detections}
 
     def finish(self) -> None:
         """No more rows will come: what waits for the watermark is decided by what is there."""
@@ -104,9 +113,7 @@ class Engine:
         return pickle.dumps((self._ruleset.digest, self.cluster, self.state))
 
     @classmethod
-    def restore(
-        cls, saved: bytes, ruleset: RuleSet, *, limits: Limits | None = None, cache: Path | None = None
-    ) -> "Engine":
+    def restore(cls, saved: bytes, ruleset: RuleSet, *, limits: Limits | None = None, cache: Path | None = None) -> "Engine":
         """An engine that goes on where `snapshot` was taken. Raises StateError for a state of other rules."""
         digest, cluster, state = pickle.loads(saved)  # noqa: S301 (our own checkpoint)
         if digest != ruleset.digest:
@@ -117,8 +124,7 @@ class Engine:
         """Topology records: versions of objects, and when they were seen."""
         lines, _ = read_lines(batch.data)
         read = [
-            (line, objects.read(line, f"{batch.stream.id}:{at}"))
-            for at, line in zip(_offsets(batch, lines), lines, strict=True)
+            (line, objects.read(line, f"{batch.stream.id}:{at}")) for at, line in zip(_offsets(batch, lines), lines, strict=True)
         ]
         good = [found for _, found in read if found is not None]
         bad = [line for line, found in read if found is None and line.strip()]

@@ -16,6 +16,8 @@ CONNECT_TIMEOUT = 5_000_000
 """Microseconds assumed between the start of a connection attempt and the line that says it timed out, where the line does not tell
 (the default of ingress-nginx, `proxy-connect-timeout`)."""
 ETIMEDOUT = 110
+UNKNOWN = "-"
+"""Namespace of a service that is known only by the name in the request."""
 
 _KEY = {
     "node": "k8s.node.name",
@@ -53,9 +55,7 @@ def enrich(rows: pl.DataFrame, topology: Topology) -> pl.DataFrame:
     frame = _side(frame, topology, "client", _clients(frame), single=True)
     frame = _side(frame, topology, "upstream", _attempts(frame), single=False)
     frame = _service(frame, topology)
-    return frame.drop(
-        "_row", "_at", *(name for name in _INPUT if name not in rows.columns and name not in columns.TOPOLOGY)
-    )
+    return frame.drop("_row", "_at", *(name for name in _INPUT if name not in rows.columns and name not in columns.TOPOLOGY))
 
 
 def _reporter(frame: pl.DataFrame, topology: Topology) -> pl.DataFrame:
@@ -71,7 +71,12 @@ def _reporter(frame: pl.DataFrame, topology: Topology) -> pl.DataFrame:
     guessed = {pod: name for pod in pods if (name := workload_of(pod))}
     zones = topology.zones()
     return joined.with_columns(
-        pl.coalesce("k8s.workload.name", "workload", _mapped(pl.col("k8s.pod.name"), guessed)).alias("k8s.workload.name"),
+        pl.coalesce(
+            "k8s.workload.name",
+            "workload",
+            _mapped(pl.col("k8s.pod.name"), guessed),
+            pl.col("k8s.pod.name") if topology.is_empty() else pl.lit(None, pl.String),
+        ).alias("k8s.workload.name"),
         pl.coalesce("k8s.node.name", "node").alias("k8s.node.name"),
     ).with_columns(
         _mapped(pl.col("k8s.node.name"), zones).alias("cloud.availability_zone"),
@@ -86,9 +91,7 @@ def _mapped(column: pl.Expr, mapping: Mapping[str, str]) -> pl.Expr:
 
 def _clients(frame: pl.DataFrame) -> pl.DataFrame:
     """(row, address, when): a client is who had the address when the row was written."""
-    return frame.select("_row", pl.col("client.address").alias("address"), pl.col("_at").alias("at")).drop_nulls(
-        "address"
-    )
+    return frame.select("_row", pl.col("client.address").alias("address"), pl.col("_at").alias("at")).drop_nulls("address")
 
 
 def _attempts(frame: pl.DataFrame) -> pl.DataFrame:
@@ -106,9 +109,7 @@ def _attempts(frame: pl.DataFrame) -> pl.DataFrame:
         (pl.col("_at") - waited).alias("at"),
     ).explode("address", "took")
     remaining = (pl.col("took").fill_null(0.0) * 1e6).cast(pl.Int64, strict=False).fill_null(0)
-    return exploded.select(
-        "_row", "address", pl.col("at") - remaining.reverse().cum_sum().reverse().over("_row").clip(0, FORMER)
-    )
+    return exploded.select("_row", "address", pl.col("at") - remaining.reverse().cum_sum().reverse().over("_row").clip(0, FORMER))
 
 
 def _side(frame: pl.DataFrame, topology: Topology, side: str, lookups: pl.DataFrame, *, single: bool) -> pl.DataFrame:
@@ -160,9 +161,10 @@ def _service(frame: pl.DataFrame, topology: Topology) -> pl.DataFrame:
     )  # fmt: skip
     by_address = pl.col("upstream.k8s.service.name").list.drop_nulls().list.last()
     about = pl.coalesce("_named", by_address, "_routed")
-    about_in = pl.coalesce(
-        "_named_in", pl.col("upstream.k8s.namespace.name").list.drop_nulls().list.last(), "_routed_in"
-    )
+    about_in = pl.coalesce("_named_in", pl.col("upstream.k8s.namespace.name").list.drop_nulls().list.last(), "_routed_in")
+    if topology.is_empty():
+        # Nobody told which services there are: the name by which a request was sent on is the best that is known.
+        about, about_in = pl.coalesce("upstream.name", "url.domain"), pl.lit(UNKNOWN)
     is_request = pl.any_horizontal(pl.col("upstream.name", "url.domain", "upstream.address").is_not_null())
     return frame.with_columns(
         pl.coalesce("k8s.service.name", pl.when(is_request).then(about)).alias("k8s.service.name"),

@@ -46,9 +46,7 @@ def explain(incidents: Sequence[Incident], ruleset: RuleSet, topology: Topology)
     for incident in real:
         causes = sorted(shares.get(incident.id, {}).items(), key=lambda item: _rank(by_id[item[0]], item[1][0]))
         union = _union([cells for _, (_, cells) in causes], incident)
-        threshold = min(
-            (_edge(ruleset, by_id[cause].signature, incident.signature) or 0.5 for cause, _ in causes), default=0.5
-        )
+        threshold = min((_edge(ruleset, by_id[cause].signature, incident.signature) or 0.5 for cause, _ in causes), default=0.5)
         main = causes[0][0] if causes and union >= threshold else None
         listed = tuple(Share(cause, round(share, 4)) for cause, (share, _) in causes)
         result[incident.id] = replace(incident, cause=main, causes=listed)
@@ -100,16 +98,12 @@ def _slug(ruleset: RuleSet, name: str) -> str:
     return next((slug for slug, found in ruleset.signatures.items() if found.signature.name == name), name)
 
 
-def _share(
-    cause: Incident, symptom: Incident, reach: Reach, entry: Explains, signature: Signature
-) -> tuple[float, list[float]]:
+def _share(cause: Incident, symptom: Incident, reach: Reach, entry: Explains, signature: Signature) -> tuple[float, list[float]]:
     begin = (cause.started - signature.skew) // MICRO * MICRO
     end = (cause.last if cause.ended is None else cause.ended) + entry.within
     weights = reaching.covered(symptom.cells, reach, begin, end, asks_dns=symptom.layer == "dns")
     total = sum(cell.weight for cell in symptom.cells)
-    return (
-        sum(w * cell.weight for w, cell in zip(weights, symptom.cells, strict=True)) / total if total else 0.0
-    ), weights
+    return (sum(w * cell.weight for w, cell in zip(weights, symptom.cells, strict=True)) / total if total else 0.0), weights
 
 
 def _union(parts: Sequence[Sequence[float]], symptom: Incident) -> float:
@@ -125,9 +119,7 @@ def _edge(ruleset: RuleSet, cause: str, symptom: str) -> float | None:
     return next((e.coverage for e in entries for name in e.rules if _slug(ruleset, name) == symptom), None)
 
 
-def _settled(
-    incident: Incident, folded: Sequence[tuple[str, float]], all_: Mapping[str, Incident], ruleset: RuleSet
-) -> Incident:
+def _settled(incident: Incident, folded: Sequence[tuple[str, float]], all_: Mapping[str, Incident], ruleset: RuleSet) -> Incident:
     """Symptoms, level and confidence of an incident once it is known what hangs below it."""
     signature = ruleset.signatures[incident.signature].signature
     level = incident.level

@@ -37,9 +37,7 @@ class Span:
     missed: bool = False
 
 
-def build(
-    found: Disaster, outcome: Outcome, titles: Mapping[str, str], cluster: str, now: int
-) -> list[Incident]:
+def build(found: Disaster, outcome: Outcome, titles: Mapping[str, str], cluster: str, now: int) -> list[Incident]:
     """The incidents of a signature as of `now` (microseconds), near misses among them."""
     signature = found.signature
     quiet = max(signature.alert.keep_firing_for, signature.correlation.timespan if signature.correlation else 0)
@@ -112,9 +110,7 @@ def _evidence(outcome: Outcome, spans: Sequence[Span]) -> list[pl.DataFrame]:
     by_group: dict[Group, pl.DataFrame] = {}
     keys = [f"g{at}" for at in range(len(outcome.keys))]
     if keys and not outcome.rows.is_empty():
-        by_group = {
-            tuple(str(part) for part in key): rows for key, rows in outcome.rows.group_by(keys, maintain_order=True)
-        }
+        by_group = {tuple(str(part) for part in key): rows for key, rows in outcome.rows.group_by(keys, maintain_order=True)}
     for span in spans:
         rows = by_group.get(span.group, outcome.rows.clear()) if keys else outcome.rows
         parts.append(rows.filter(pl.col("t").is_between(span.started, span.last)))
@@ -129,8 +125,7 @@ def _incident(
     group = group_of(outcome.keys, span.group)
     status: Status = "near_miss" if span.missed else ("resolved" if span.ended is not None else "firing")
     counts = {
-        str(name): int(weight)
-        for name, weight in rows.group_by("detection").agg(pl.col("w").sum()).sort("detection").iter_rows()
+        str(name): int(weight) for name, weight in rows.group_by("detection").agg(pl.col("w").sum()).sort("detection").iter_rows()
     }
     return Incident(
         id=identity(cluster, signature, group, span.started),
@@ -198,9 +193,7 @@ def touched(row: Mapping[str, object]) -> tuple[Touch, ...]:
     found: dict[Touch, None] = {}
     upstream = [row.get(f"upstream.{key}") or [] for key in columns.ENTITY]
     for at in range(max((len(values) for values in upstream if isinstance(values, list)), default=0)):
-        found[tuple(values[at] if isinstance(values, list) and at < len(values) else None for values in upstream)] = (
-            None
-        )
+        found[tuple(values[at] if isinstance(values, list) and at < len(values) else None for values in upstream)] = None
     found[tuple(_text(row.get(f"client.{key}")) for key in columns.ENTITY)] = None
     named = [touch for touch in found if any(touch)]
     about = row.get("k8s.service.name")
@@ -225,9 +218,7 @@ def entities(cells: Sequence[Cell], group: Mapping[str, str]) -> dict[str, dict[
     for key, value in group.items():
         if key in counters and not counters[key]:
             counters[key][value] = sum(cell.weight for cell in cells)
-    ranked = {
-        key: sorted(counter.items(), key=lambda item: (-item[1], item[0]))[:TOP] for key, counter in counters.items()
-    }
+    ranked = {key: sorted(counter.items(), key=lambda item: (-item[1], item[0]))[:TOP] for key, counter in counters.items()}
     return {key: dict(values) for key, values in ranked.items() if values}
 
 
@@ -260,7 +251,5 @@ def _shown(rows: pl.DataFrame, signature: Signature) -> dict[str, tuple[str, ...
         values = column.explode() if isinstance(column.dtype, pl.List) else column
         counts = Counter(str(value) for value in values.drop_nulls().to_list())
         if counts:
-            shown[name] = tuple(
-                value for value, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:TOP]
-            )
+            shown[name] = tuple(value for value, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:TOP])
     return shown

@@ -50,9 +50,7 @@ class Intake:
         self._scanner = scan.Scanner(literals, cache=cache)
         used = _wanted_as_rows(ruleset)
         self._unscanned = [
-            found
-            for found in ruleset.detections.values()
-            if not found.literals and not found.dense and found.name in used
+            found for found in ruleset.detections.values() if not found.literals and not found.dense and found.name in used
         ]
         self._plans = aggregate.plans(ruleset)
         self._limits = limits
@@ -86,9 +84,8 @@ class Intake:
 
     def _wrapped(self, block: Block, state: State, taken: Taken, now: int) -> None:
         """Records of which the message must be taken out before it can be scanned."""
-        frame = pl.DataFrame(
-            {"record": block.lines, "_line": pl.int_range(len(block.lines), dtype=pl.UInt32, eager=True)}
-        )
+        frame = pl.DataFrame({"record": block.lines, "_line": pl.int_range(len(block.lines), dtype=pl.UInt32, eager=True)})
+        state.counts["lines", block.format or block.envelope or "unknown"] += len(block.lines)
         if block.envelope is not None:
             parts = [(block.envelope, frame)]
         else:
@@ -137,18 +134,14 @@ class Intake:
             return None
         schema = {name: fmt.cheap[name].cast for name in named}
         cut = aggregate.cut(fmt.cheap, sorted(named), pl.col("record"), strict=aggregate.strict_columns([found]))
-        flags = (
-            lines.to_frame("record").select(cut).select(detection.to_expr(found.loose, schema).alias("x")).to_series()
-        )
+        flags = lines.to_frame("record").select(cut).select(detection.to_expr(found.loose, schema).alias("x")).to_series()
         return flags.arg_true().cast(pl.UInt32)
 
     def _look(self, block: Block, seconds: pl.Series, state: State, fmt: str | None) -> None:
         """Clocks and signs of life of every stream of a block of raw lines."""
         state.counts["lines", fmt or "unknown"] += len(seconds)
         frame = pl.DataFrame({"_seg": block.segments, "_s": seconds}).drop_nulls()
-        for (segment,), group in (
-            frame.group_by("_seg", maintain_order=True) if len(block.batches) > 1 else [((0,), frame)]
-        ):
+        for (segment,), group in frame.group_by("_seg", maintain_order=True) if len(block.batches) > 1 else [((0,), frame)]:
             self._signs(block.batches[int(str(segment))].stream.id, group, state, block)
 
     def _signs(self, stream: str, group: pl.DataFrame, state: State, block: Block | None = None) -> None:
@@ -188,13 +181,9 @@ class Intake:
         if block.format is not None:
             return None if block.format == name else []
         pattern = parsers.all_formats()[name].sniff
-        undecided = [
-            at for at, s in enumerate(block.streams()) if s.id not in state.faces and state.looked[s.id] < UNDECIDED
-        ]
+        undecided = [at for at, s in enumerate(block.streams()) if s.id not in state.faces and state.looked[s.id] < UNDECIDED]
         if undecided and pattern:
-            texts = pl.DataFrame({"_seg": block.segments, "record": block.lines}).filter(
-                pl.col("_seg").is_in(undecided)
-            )
+            texts = pl.DataFrame({"_seg": block.segments, "record": block.lines}).filter(pl.col("_seg").is_in(undecided))
             shown = texts.filter(cri.message(pl.col("record")).str.contains(pattern))["_seg"].unique().to_list()
             state.faces.update({block.batches[at].stream.id: name for at in shown})
             for at, number in texts.group_by("_seg").len().iter_rows():
@@ -261,8 +250,7 @@ class Intake:
         reference = pl.Series([now]).cast(columns.TIME)[0]
         hinted = rows.with_columns(self._hints(rows, block))
         todo: list[tuple[str | None, pl.DataFrame]] = [
-            (key[0] if key[0] is None else str(key[0]), part)
-            for key, part in hinted.group_by("_format", maintain_order=True)
+            (key[0] if key[0] is None else str(key[0]), part) for key, part in hinted.group_by("_format", maintain_order=True)
         ]
         for name, part in todo:
             parsed = self._as(name, part, reference) if name else None
@@ -309,9 +297,7 @@ def _finish(part: pl.DataFrame, parsed: pl.DataFrame | None) -> pl.DataFrame:
         return base
     clash = [name for name in parsed.columns if name in base.columns and name != "source"]
     merged = base.hstack(parsed.rename({name: f"_{name}" for name in clash}))
-    filled = merged.with_columns(pl.coalesce(f"_{name}", name).alias(name) for name in clash).drop(
-        f"_{name}" for name in clash
-    )
+    filled = merged.with_columns(pl.coalesce(f"_{name}", name).alias(name) for name in clash).drop(f"_{name}" for name in clash)
     return filled.with_columns(pl.coalesce("@timestamp", "event.time").alias("@timestamp"))
 
 
@@ -326,10 +312,7 @@ def _source_of(stream: str, block: Block | None) -> str:
 def _wanted_as_rows(ruleset: RuleSet) -> set[str]:
     """The detections whose rows are wanted, not only their counts."""
     named = {
-        name
-        for rule in ruleset.rules.values()
-        for name in rule.rules
-        if not _only_counted(ruleset, rule.correlation.type, name)
+        name for rule in ruleset.rules.values() for name in rule.rules if not _only_counted(ruleset, rule.correlation.type, name)
     }
     shifts = {s.rule for d in ruleset.signatures.values() for s in (*d.signature.supports, *d.signature.contradicts)}
     return named | shifts | {found.rule for found in ruleset.signatures.values()}

@@ -34,12 +34,8 @@ class Matcher:
             **{name: pl.String() for name in needed | grouped if name not in types},
         }
         names = dict.fromkeys((*KEPT, *sorted((needed | grouped) & set(known))))
-        self.schema = {
-            name: known[name] for name in names if name not in columns.TOPOLOGY and name not in columns.DERIVED
-        }
-        self.schema |= {
-            name: known[name] for name in names if name in ("object.kind", "object.name", "k8s.service.name")
-        }
+        self.schema = {name: known[name] for name in names if name not in columns.TOPOLOGY and name not in columns.DERIVED}
+        self.schema |= {name: known[name] for name in names if name in ("object.kind", "object.name", "k8s.service.name")}
         self._detections = ruleset.detections
 
     def keep(self, frames: Iterable[pl.DataFrame], active: Iterable[str], state: State, now: int) -> set[str]:
@@ -59,9 +55,7 @@ class Matcher:
             return set()
         rows = rows.unique("event.id", keep="first", maintain_order=True)
         schema = dict(rows.schema)
-        flags = [
-            (found.selector.expr() & detection.to_expr(found.loose, schema)).alias(f"?{found.name}") for found in chosen
-        ]
+        flags = [(found.selector.expr() & detection.to_expr(found.loose, schema)).alias(f"?{found.name}") for found in chosen]
         marked = _with_programs(rows).with_columns(flags)
         if "event.watch" in marked.columns:
             marked = marked.filter(pl.col("event.watch").ne_missing("DELETED"))
@@ -83,9 +77,7 @@ class Matcher:
         kept = numbered.select(
             "_n",
             *(
-                (pl.col(name).cast(dtype, strict=False) if name in numbered.columns else pl.lit(None, dtype)).alias(
-                    name
-                )
+                (pl.col(name).cast(dtype, strict=False) if name in numbered.columns else pl.lit(None, dtype)).alias(name)
                 for name, dtype in self.schema.items()
             ),
         )
@@ -116,9 +108,7 @@ def _dated(rows: pl.DataFrame, now: int) -> pl.DataFrame:
 def _with_programs(rows: pl.DataFrame) -> pl.DataFrame:
     """The columns that selectors look at, null where no row has them."""
     missing = [
-        name
-        for name in ("container.name", "process.name", "container.image.name", "k8s.pod.app")
-        if name not in rows.columns
+        name for name in ("container.name", "process.name", "container.image.name", "k8s.pod.app") if name not in rows.columns
     ]
     return rows.with_columns(pl.lit(None, pl.String).alias(name) for name in missing)
 
@@ -130,9 +120,7 @@ def _extract(rows: pl.DataFrame, found: Detection) -> pl.DataFrame:
             continue
         for pattern in patterns:
             groups = pl.col(column).str.extract_groups(pattern)
-            names = [
-                field.name for field in rows.select(groups).to_series().dtype.fields if field.name in found.extracted
-            ]  # type: ignore[attr-defined]
+            names = [field.name for field in rows.select(groups).to_series().dtype.fields if field.name in found.extracted]  # type: ignore[attr-defined]
             for name in names:
                 target = found.extracted[name]
                 value = pl.when(pl.col(f"?{found.name}")).then(groups.struct.field(name))

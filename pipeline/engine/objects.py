@@ -74,9 +74,7 @@ def read(record: str | bytes, identity: str) -> tuple[Key, Version] | None:
         number = str(meta.get("resourceVersion") or "0")
         order = (int(number) if number.isdigit() else 0, identity)
         body = _BODIES.get(key.kind, _nothing)(obj)
-        return key, Version(
-            at, order, str(parsed.get("type")), at if created is None else created, str(meta.get("uid")), body
-        )
+        return key, Version(at, order, str(parsed.get("type")), at if created is None else created, str(meta.get("uid")), body)
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError):
         return None
 
@@ -121,8 +119,7 @@ def _pod(obj: Mapping[str, Any]) -> dict[str, Any]:
         "labels": labels,
         "restarts": sum(int(s.get("restartCount") or 0) for s in statuses),
         "waiting": _first(statuses, "state", "waiting", "reason"),
-        "exit_reason": _first(statuses, "state", "terminated", "reason")
-        or _first(statuses, "lastState", "terminated", "reason"),
+        "exit_reason": _first(statuses, "state", "terminated", "reason") or _first(statuses, "lastState", "terminated", "reason"),
         "exit_code": _first(statuses, "state", "terminated", "exitCode")
         or _first(statuses, "lastState", "terminated", "exitCode"),
         "deleting": meta.get("deletionTimestamp") is not None,
@@ -147,9 +144,7 @@ def _node(obj: Mapping[str, Any]) -> dict[str, Any]:
     labels, status = obj["metadata"].get("labels") or {}, obj.get("status") or {}
     return {
         "zone": labels.get("topology.kubernetes.io/zone") or labels.get("failure-domain.beta.kubernetes.io/zone"),
-        "ips": tuple(
-            a["address"] for a in status.get("addresses") or [] if a.get("type") in ("InternalIP", "ExternalIP")
-        ),
+        "ips": tuple(a["address"] for a in status.get("addresses") or [] if a.get("type") in ("InternalIP", "ExternalIP")),
         "ready": _condition(status, "Ready"),
         "unschedulable": bool((obj.get("spec") or {}).get("unschedulable")),
     }

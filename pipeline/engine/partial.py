@@ -27,9 +27,7 @@ def merge(block: Block, state: State, limits: Limits) -> Merged | None:
     streams = [batch.stream.id for batch in block.batches]
     waiting = {identity for identity, _ in state.parts}
     tagged = block.lines.str.contains(" std(?:out|err) P") & block.lines.str.contains(r"^\S+ std(?:out|err) P")
-    concerned = set(block.segments.filter(tagged).unique().to_list()) | {
-        at for at, s in enumerate(streams) if s in waiting
-    }
+    concerned = set(block.segments.filter(tagged).unique().to_list()) | {at for at, s in enumerate(streams) if s in waiting}
     if not concerned:
         return None
     numbers = block.segments.is_in(sorted(concerned)).arg_true().cast(pl.UInt32)

@@ -54,6 +54,10 @@ class Topology:
     def __setstate__(self, versions: dict[Key, list[Version]]) -> None:
         self.versions, self._frames, self._lookups = versions, {}, {}
 
+    def is_empty(self) -> bool:
+        """Whether no object was ever seen."""
+        return not self.versions
+
     def add(self, records: Sequence[tuple[Key, Version]]) -> int | None:
         """Take versions in; gives the time from which something may be known otherwise now, or None."""
         changed: list[int] = []
@@ -103,12 +107,8 @@ class Topology:
                 for version, start, end in _spans(history):
                     for address in version.body["ips"]:
                         rows[address, key.namespace, key.name].append((start, end))
-            flat = [
-                (a, s, e, n, service) for (a, n, service), spans in rows.items() for s, e in _joined(spans) if service
-            ]
-            self._frames["members"] = pl.DataFrame(flat, schema=MEMBERS, orient="row").sort(
-                "from", "address", "service"
-            )
+            flat = [(a, s, e, n, service) for (a, n, service), spans in rows.items() for s, e in _joined(spans) if service]
+            self._frames["members"] = pl.DataFrame(flat, schema=MEMBERS, orient="row").sort("from", "address", "service")
         return self._frames["members"]
 
     def pods(self) -> pl.DataFrame:
@@ -120,9 +120,7 @@ class Topology:
 
     def zones(self) -> dict[str, str]:
         """Node to zone."""
-        return self._lookup(
-            "zones", lambda: {k.name: h[-1].body["zone"] for k, h in self.of_kind("Node") if h[-1].body["zone"]}
-        )
+        return self._lookup("zones", lambda: {k.name: h[-1].body["zone"] for k, h in self.of_kind("Node") if h[-1].body["zone"]})
 
     def backend_names(self) -> dict[str, tuple[str, str]]:
         """The names that ingress controllers build for a service's port, to (namespace, service).

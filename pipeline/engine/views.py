@@ -61,11 +61,7 @@ class Views:
         known = 0 if self._joined is None else len(self._joined)
         if known == len(rows):
             return self._joined
-        rest = (
-            rows
-            if self._joined is None
-            else rows.join(self._joined.select("_n"), on="_n", how="anti", maintain_order="left")
-        )
+        rest = rows if self._joined is None else rows.join(self._joined.select("_n"), on="_n", how="anti", maintain_order="left")
         added = enrich.enrich(rest, self._state.topology)
         self._joined = added if self._joined is None else pl.concat([self._joined, added.select(self._joined.columns)])
         return self._joined
@@ -74,8 +70,8 @@ class Views:
         """The rows of a detection: all columns, `t` (microseconds), `w` (weight), `id`; sorted by t and id."""
         if name not in self._cache:
             self._cache[name] = self._build(self._ruleset.detections[name])
-        horizon = self._state.newest() + AHEAD
-        return self._cache[name].filter(pl.col("t") <= horizon)
+        newest = self._state.newest()
+        return self._cache[name].filter(pl.col("t") <= newest + AHEAD) if newest else self._cache[name]
 
     def _build(self, found: Detection) -> pl.DataFrame:
         source = next((s for s, names in self._derived_from.items() if found.name in names), None)
@@ -103,9 +99,7 @@ class Views:
         return self._derived[source]
 
 
-_EMPTY = pl.DataFrame(
-    schema={**columns.COMMON, **columns.TOPOLOGY, "t": pl.Int64(), "w": pl.Int64(), "id": pl.String()}
-)
+_EMPTY = pl.DataFrame(schema={**columns.COMMON, **columns.TOPOLOGY, "t": pl.Int64(), "w": pl.Int64(), "id": pl.String()})
 
 
 def _weighted(rows: pl.DataFrame) -> pl.DataFrame:
@@ -123,9 +117,7 @@ def _weighted(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _unfolded(folded: pl.DataFrame) -> list[pl.DataFrame]:
     """Sightings of folded events as growth: the first sighting counts one at its first time and the rest at its last."""
-    ordered = folded.sort("event.count", "t", "id").unique(
-        ["event.uid", "event.count"], keep="first", maintain_order=True
-    )
+    ordered = folded.sort("event.count", "t", "id").unique(["event.uid", "event.count"], keep="first", maintain_order=True)
     grown = (pl.col("event.count") - pl.col("event.count").shift(1, fill_value=0)).over("event.uid")
     first = pl.col("event.count").shift(1).over("event.uid").is_null()
     marked = ordered.with_columns(grown.alias("w"), first.alias("_first"))

@@ -234,9 +234,7 @@ class Effects:
         return None
 
 
-def cascade(
-    causes: Sequence[int], effects: Sequence[Effects], span: int, skew: int, until: int
-) -> tuple[list[Hit], list[int]]:
+def cascade(causes: Sequence[int], effects: Sequence[Effects], span: int, skew: int, until: int) -> tuple[list[Hit], list[int]]:
     """Causes that their effects prove, and those whose time ran out (near misses).
 
     `absent` effects must not be complete when the time runs out; such a cause is decided at its deadline.
@@ -288,9 +286,7 @@ def ratio(seconds: Seconds, span: int, bounds: dict[str, float], minimum: int, u
     return hits
 
 
-def absence(
-    of: Sequence[tuple[int, float]], alive: Sequence[int], span: int, after: tuple[float, int], until: int
-) -> list[Hit]:
+def absence(of: Sequence[tuple[int, float]], alive: Sequence[int], span: int, after: tuple[float, int], until: int) -> list[Hit]:
     """Ends of silences: `of` (second, number) was there often enough, then not for the span while `alive` seconds went on."""
     times = [at for at, _ in of]
     enough, within = after

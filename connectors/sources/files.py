@@ -1,0 +1,76 @@
+"""Any log files, or standard input: bytes in blocks of whole lines, without asking what they are.
+
+Guarantee: every byte is given once, in order. Plain, `.gz` and `.zst` (by their first bytes, whatever the name). A folder
+stands for the files in it. What cannot be read is noted in `troubles` and the rest goes on.
+"""
+
+import gzip
+import io
+import sys
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import zstandard
+
+from pipeline.errors import UsageError
+
+STDIN = "-"
+BLOCK = 8 << 20
+LONGEST = 32 << 20
+_READING = (OSError, EOFError, zlib.error, zstandard.ZstdError)
+
+
+@dataclass(slots=True)
+class Files:
+    """Files by the names they were given. `troubles` are one line each, for people."""
+
+    names: list[str]
+    troubles: list[str] = field(default_factory=list)
+
+    def blocks(self, name: str) -> Iterator[bytes]:
+        """A file in blocks that end with a line."""
+        rest = b""
+        try:
+            with _open(name) as handle:
+                while piece := handle.read(BLOCK):
+                    data = rest + piece
+                    cut = data.rfind(b"\n") + 1
+                    if cut == 0 and len(data) >= LONGEST:
+                        self.troubles.append(f"{name}: a line of more than {LONGEST >> 20} MiB was cut")
+                        cut = len(data)
+                    if cut:
+                        yield data[:cut]
+                    rest = data[cut:]
+        except _READING as error:
+            self.troubles.append(f"{name}: cannot be read to its end ({error}); what came before was used")
+        if rest:
+            yield rest
+
+
+def open_files(names: list[str]) -> Files:
+    """The named files; folders give the files in them. Raises UsageError for a name that is nothing."""
+    found: list[str] = []
+    for name in names:
+        path = Path(name)
+        if name == STDIN or path.is_file() or path.is_fifo() or path.is_char_device():
+            found.append(name)
+        elif path.is_dir():
+            found.extend(str(inside) for inside in sorted(path.rglob("*")) if inside.is_file() and not inside.is_symlink())
+        else:
+            raise UsageError(f"scanning {name}: there is no such file; name log files, folders, or - for standard input")
+    return Files(found)
+
+
+def _open(name: str) -> IO[bytes]:
+    raw: IO[bytes] = sys.stdin.buffer if name == STDIN else Path(name).open("rb")
+    buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)  # type: ignore[type-var]
+    head = buffered.peek(4)[:4]
+    if head.startswith(b"\x1f\x8b"):
+        return gzip.GzipFile(fileobj=buffered, mode="rb")
+    if head == b"\x28\xb5\x2f\xfd":
+        reader = zstandard.ZstdDecompressor().stream_reader(buffered, read_across_frames=True)
+        return io.BufferedReader(reader)  # type: ignore[arg-type]
+    return buffered
