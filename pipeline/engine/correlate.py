@@ -114,7 +114,7 @@ class Correlator:
         frame = self._views.rows(name)
         value = _value(frame, fields)
         return _grouped(frame.with_columns(value), aggregate.key_columns(rule, name), ("value",)).select(
-            pl.selectors.matches(r"^g\d+$"), "t", "w", "id", "value"
+            pl.selectors.matches(r"^g\d+$"), "t", "w", "id", "value", pl.col("t").alias("start")
         )
 
     def _hits_as_rows(self, rule: Rule, name: str, until: int) -> pl.DataFrame:
@@ -122,17 +122,24 @@ class Correlator:
         wanted = aggregate.key_columns(rule, name)
         if any(column not in inner.keys for column in wanted):
             return _empty(len(wanted)).select(
-                pl.selectors.matches(r"^g\d+$"), "t", "w", "id", pl.lit(None, pl.String).alias("value")
+                pl.selectors.matches(r"^g\d+$"),
+                "t",
+                "w",
+                "id",
+                pl.lit(None, pl.String).alias("value"),
+                pl.col("t").alias("start"),
             )
         places = [inner.keys.index(column) for column in wanted]
         rows = [
-            (*(group[place] for place in places), hit.at, 1, f"{name}/{'/'.join(group)}@{hit.at}", None)
+            (*(group[place] for place in places), hit.at, 1, f"{name}/{'/'.join(group)}@{hit.at}", None, hit.start)
             for group, hits in inner.hits.items()
             for hit in hits
         ]
         keys = {f"g{at}": pl.String() for at in range(len(wanted))}
         return pl.DataFrame(
-            rows, schema={**keys, "t": pl.Int64, "w": pl.Int64, "id": pl.String, "value": pl.String}, orient="row"
+            rows,
+            schema={**keys, "t": pl.Int64, "w": pl.Int64, "id": pl.String, "value": pl.String, "start": pl.Int64},
+            orient="row",
         )
 
     def _evaluate(self, rule: Rule, until: int) -> Outcome:
@@ -148,6 +155,9 @@ class Correlator:
         evaluate(rule, outcome, until)
         if not outcome.hits and not outcome.missed:
             outcome.rows = _empty(len(outcome.keys))
+            return outcome
+        if correlation.type == "absence":
+            outcome.rows = _silences(rule, outcome)
             return outcome
         show = self._shown(rule)
         parts = [self.rows(rule, name, until, show=show) for name in self._evidence_of(rule)]
@@ -172,7 +182,7 @@ class Correlator:
     def _evidence_of(self, rule: Rule) -> list[str]:
         """The rules whose rows are evidence: not what must be absent, nor what a share is taken of."""
         correlation = rule.correlation
-        if correlation.type in ("ratio", "baseline", "absence"):
+        if correlation.type in ("ratio", "baseline"):
             return [correlation.of]
         if isinstance(correlation, Cascade):
             return list(dict.fromkeys([correlation.cause.rule, *(effect.rule for effect in correlation.effects)]))
@@ -191,8 +201,8 @@ class Correlator:
         if frame.is_empty():
             return {}
         if not keys:
-            return {(): Series(*(frame[name].to_list() for name in ("t", "w", "rule", "value")))}
-        grouped = frame.group_by(keys, maintain_order=True).agg("t", "w", "rule", "value")
+            return {(): Series(*(frame[name].to_list() for name in ("t", "w", "rule", "value", "start")))}
+        grouped = frame.group_by(keys, maintain_order=True).agg("t", "w", "rule", "value", "start")
         return {row[: len(keys)]: Series(*row[len(keys) :]) for row in grouped.iter_rows()}
 
     def _sliding(self, rule: Rule, outcome: Outcome, until: int) -> None:
@@ -265,20 +275,22 @@ class Correlator:
         correlation = rule.correlation
         assert correlation.type == "absence"
         alive = self._counts_of(rule, correlation.while_, grouped=False)["t"].unique().sort().to_list()
-        after = (float(correlation.after.gte), correlation.after.within)
+        enough = (float(correlation.after.gte), correlation.after.within)
+        before = self._seconds(rule, correlation.after.rule, None)
         for group, seconds in self._seconds(rule, correlation.of, None).items():
-            of = [(t, n) for t, n in zip(seconds.t, seconds.of, strict=True) if n]
-            if hits := windows.absence(of, alive, correlation.timespan, after, until):
+            of = [t for t, n in zip(seconds.t, seconds.of, strict=True) if n]
+            told = before.get(group, Seconds([], [], []))
+            known = list(zip(told.t, told.of, strict=True))
+            if hits := windows.absence(of, alive, known, correlation.timespan, enough, until):
                 outcome.hits[group] = hits
 
     def _baseline(self, rule: Rule, outcome: Outcome, until: int) -> None:
         correlation = rule.correlation
         assert correlation.type == "baseline"
-        begun = self._counts_of(rule, correlation.among or correlation.of, grouped=False)["t"].min()
         for group, seconds in self._seconds(rule, correlation.of, correlation.among).items():
             hits = windows.baseline(
                 seconds, correlation.timespan, correlation.against, correlation.condition.factor, correlation.minimum,
-                share=correlation.among is not None, begun=int(begun or 0), until=until,  # type: ignore[call-overload]
+                share=correlation.among is not None, begun=self._state.clocks.begun(), until=until,  # type: ignore[call-overload]
             )  # fmt: skip
             if hits:
                 outcome.hits[group] = hits
@@ -363,6 +375,26 @@ class Correlator:
 _GROWING = ("event_count", "value_count", "temporal", "temporal_ordered")
 
 
+def _silences(rule: Rule, outcome: Outcome) -> pl.DataFrame:
+    """The evidence of silence: one row where each begins, about the entities of the group."""
+    correlation = rule.correlation
+    assert correlation.type == "absence"
+    keys = list(outcome.keys)
+    entities = [key.removeprefix("client.").removeprefix("upstream.") for key in keys]
+    rows = [
+        {
+            **{f"g{at}": value for at, value in enumerate(group)},
+            **{entity: value for entity, value in zip(entities, group, strict=True) if entity in columns.ENTITY},
+            "t": hit.start, "w": 1, "id": f"{rule.name}/{'/'.join(group)}@{hit.start}", "detection": correlation.of, "source": "absence",
+            "message": f"nothing more of {correlation.of} for {correlation.timespan // windows.MICRO} s",
+        }
+        for group, hits in outcome.hits.items()
+        for hit in hits
+    ]  # fmt: skip
+    schema = {**_empty(len(keys)).schema, **dict.fromkeys(columns.ENTITY, pl.String())}
+    return pl.DataFrame(rows, schema=schema).sort("t", "id")
+
+
 def _measure(correlation: EventCount | Value | Temporal) -> Measure:
     if isinstance(correlation, EventCount):
         return windows.Count()
@@ -386,7 +418,7 @@ def _near(series: Series, correlation: EventCount | Value | Temporal, threshold:
 
 
 def _effect(effect: Effect, series: Series | None, span: int, *, absent: bool) -> Effects:
-    found = series or Series([], [], [], [])
+    found = series or Series([], [], [], [], [])
     distinct = effect.condition.field is not None
     return Effects(found.t, found.w, found.value, effect.within or span, effect.condition.bounds(), distinct, absent)
 

@@ -18,7 +18,8 @@ from pipeline import parsers
 from pipeline.engine import aggregate, explain, incidents, objects, support
 from pipeline.engine.blocks import read_lines
 from pipeline.engine.correlate import Correlator
-from pipeline.engine.intake import Intake
+from pipeline.engine.clocks import SECOND
+from pipeline.engine.intake import Intake, newest_by_minute
 from pipeline.engine.matching import Matcher
 from pipeline.engine.state import Limits, State
 from pipeline.engine.views import Views
@@ -82,20 +83,23 @@ class Engine:
 
     def _observed(self) -> int:
         """The newest plausible event time fed so far."""
-        return self.state.newest() or self._floor
+        return self.state.clocks.newest() or self._floor
 
     def incidents(self, at: int | None = None) -> list[Incident]:
         """Every incident as it stands, explained; roots first, near misses last.
 
         With `at` (microseconds), as if it were that time and every row up to it had arrived.
         """
-        newest = self._observed()
-        now = at if at is not None else newest
-        until = now if self._finished or at is not None else self.state.watermark(newest)
+        if at is not None:
+            now = until = at
+        elif self._finished:
+            now = until = (self._observed() // SECOND + 1) * SECOND  # the end of the last second
+        else:
+            now, until = self._observed(), self.state.clocks.watermark()
         found: list[Incident] = []
         for disaster in self._ruleset.signatures.values():
             outcome = self._correlator.outcome(disaster.rule, until)
-            for incident in incidents.build(disaster, outcome, self._titles, self.cluster, max(now, newest)):
+            for incident in incidents.build(disaster, outcome, self._titles, self.cluster, now):
                 found.append(support.weigh(incident, disaster.signature, self._ruleset, self._views, self._correlator, until))
         explained = explain.explain(found, self._ruleset, self.state.topology)
         return [support.blindness(incident, self.state) for incident in explained]
@@ -133,9 +137,7 @@ class Engine:
             self.state.counts["unparsed", OBJECTS] += len(bad)
             self.state.samples_of_trouble.setdefault(("unparsed", OBJECTS), bad[0][:200])
         since = self.state.topology.add(good)
-        if good:
-            times = [version.at for _, version in good]
-            self.state.advance_clock(batch.stream.id, None, (min(times), max(times)))
+        self._hear(batch, pl.Series([version.at for _, version in good], dtype=pl.Int64))
         if since is not None:
             self._views.new_topology(since)
             self._correlator.new_topology()
@@ -159,13 +161,14 @@ class Engine:
         )
         if rows.is_empty():
             return
-        times = rows["@timestamp"].dt.epoch("us")
-        self.state.advance_clock(batch.stream.id, batch.stream.node, (int(times.min()), int(times.max())))  # type: ignore[arg-type]
-        minutes = (times // 60_000_000).unique().to_list()
-        self.state.signs[COUNTERS, batch.stream.node or ""].update(minutes)
+        self._hear(batch, rows["@timestamp"].dt.epoch("us"))
         known = self.state.samples
         self.state.samples = rows if known is None else pl.concat([known, rows])
         self._views.new_samples()
+
+    def _hear(self, batch: RawBatch, times: pl.Series) -> None:
+        stream = batch.stream
+        self.state.clocks.hear(stream.id, stream.format or "", stream.node, newest_by_minute(times))
 
 
 def _offsets(batch: RawBatch, lines: pl.Series) -> Sequence[int]:

@@ -89,9 +89,9 @@ def _spans(group: Group, hits: Sequence[Hit], times: Sequence[int], quiet: int, 
     rest = sorted(hits)
     while rest:
         first = min(rest, key=lambda hit: hit.start)
-        last = first.at
+        last = max(first.at, first.until)
         started = first.start
-        moments = sorted({*(t for t in times if t >= started), *(hit.at for hit in rest)})
+        moments = sorted({*(t for t in times if t >= started), *(t for hit in rest for t in (hit.at, hit.until))})
         for moment in moments:
             if moment > last + quiet:
                 break

@@ -5,7 +5,7 @@ ask for, and parse in full only the rows that some rule may want.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
@@ -13,9 +13,10 @@ import polars as pl
 from pipeline import parsers
 from pipeline.engine import aggregate, blocks, partial, routing, scan
 from pipeline.engine.blocks import OWNER, Block
-from pipeline.engine.state import SECOND, Limits, State
+from pipeline.engine.clocks import MINUTE
+from pipeline.engine.state import Limits, State
 from pipeline.model import columns
-from pipeline.model.stream import RawBatch
+from pipeline.model.stream import RawBatch, Stream
 from pipeline.parsers import Context
 from pipeline.parsers.envelopes import cri
 from pipeline.signatures import detection
@@ -70,7 +71,7 @@ class Intake:
     def _cri(self, block: Block, state: State, taken: Taken, now: int) -> None:
         """The fast way: raw lines are scanned as they are, and only candidates lose their header."""
         seconds = block.lines.to_frame("record").select(cri.second(pl.col("record")).dt.epoch("us")).to_series()
-        self._look(block, seconds, state, block.format)
+        self._look(block, seconds, state)
         self._count(block, seconds, state, taken)
         wanted, active = self._candidates(block, block.data, block.ends, block.lines)
         taken.active |= active
@@ -93,9 +94,10 @@ class Intake:
             parts = [(str(key[0]), part) for key, part in routed.group_by("_envelope", maintain_order=True)]
         for name, part in parts:
             rows = self._unwrap(name, part, block, state, now)
-            seconds = rows["@timestamp"].dt.truncate("1s").dt.epoch("us")
-            for (segment,), group in rows.with_columns(seconds.alias("_s")).group_by("_seg", maintain_order=True):
-                self._signs(block.batches[int(str(segment))].stream.id, group, state)
+            for (segment, node), group in rows.group_by("_seg", "k8s.node.name", maintain_order=True):
+                stream = block.batches[int(str(segment))].stream
+                who = stream if stream.node or node is None else replace(stream, id=f"{stream.id}|{node}", node=str(node))
+                self._hear(who, block, group["@timestamp"].drop_nulls().dt.epoch("us"), state)
             self._texts(rows, block, state, taken, now)
 
     def _texts(self, rows: pl.DataFrame, block: Block, state: State, taken: Taken, now: int) -> None:
@@ -137,22 +139,19 @@ class Intake:
         flags = lines.to_frame("record").select(cut).select(detection.to_expr(found.loose, schema).alias("x")).to_series()
         return flags.arg_true().cast(pl.UInt32)
 
-    def _look(self, block: Block, seconds: pl.Series, state: State, fmt: str | None) -> None:
-        """Clocks and signs of life of every stream of a block of raw lines."""
-        state.counts["lines", fmt or "unknown"] += len(seconds)
-        frame = pl.DataFrame({"_seg": block.segments, "_s": seconds}).drop_nulls()
-        for (segment,), group in frame.group_by("_seg", maintain_order=True) if len(block.batches) > 1 else [((0,), frame)]:
-            self._signs(block.batches[int(str(segment))].stream.id, group, state, block)
-
-    def _signs(self, stream: str, group: pl.DataFrame, state: State, block: Block | None = None) -> None:
-        seconds = group["_s"].drop_nulls()
-        if not len(seconds):
+    def _look(self, block: Block, seconds: pl.Series, state: State) -> None:
+        """Clocks of every stream of a block of raw lines."""
+        state.counts["lines", block.format or "unknown"] += len(seconds)
+        if len(block.batches) == 1:
+            self._hear(block.batches[0].stream, block, seconds.drop_nulls(), state)
             return
-        low, high = int(seconds.min()), int(seconds.max())  # type: ignore[arg-type]
-        node = next((b.stream.node for b in block.batches if b.stream.id == stream), None) if block else _node_of(group)
-        state.advance_clock(stream, node, (low, high))
-        minutes = (seconds // (60 * SECOND)).unique().to_list()
-        state.signs[_source_of(stream, block), node or ""].update(minutes)
+        frame = pl.DataFrame({"_seg": block.segments, "_s": seconds}).drop_nulls()
+        for (segment,), group in frame.group_by("_seg", maintain_order=True):
+            self._hear(block.batches[int(str(segment))].stream, block, group["_s"], state)
+
+    def _hear(self, stream: Stream, block: Block, times: pl.Series, state: State) -> None:
+        source = block.format or block.envelope or "unknown"
+        state.clocks.hear(stream.id, source, stream.node, newest_by_minute(times))
 
     def _count(self, block: Block, seconds: pl.Series, state: State, taken: Taken) -> None:
         """The all-rows face: one `group_by` a plan."""
@@ -253,12 +252,12 @@ class Intake:
             (key[0] if key[0] is None else str(key[0]), part) for key, part in hinted.group_by("_format", maintain_order=True)
         ]
         for name, part in todo:
-            parsed = self._as(name, part, reference) if name else None
+            parsed = self._as(name, part, block, state, reference) if name else None
             rest = part if parsed is None else part.filter(parsed["source"].is_null())
             if parsed is not None:
                 taken.rows.append(parsed.filter(pl.col("source").is_not_null()))
             if not rest.is_empty():
-                self._by_look(rest, name, state, taken, reference)
+                self._by_look(rest, name, block, state, taken, reference)
 
     def _hints(self, rows: pl.DataFrame, block: Block) -> pl.Expr:
         """The format of each row as far as names tell: the envelope's word, the block's, then the usual names."""
@@ -272,10 +271,10 @@ class Intake:
         names = rows.join(named, on=known, how="left", nulls_equal=True, maintain_order="left")["_named"]
         return pl.coalesce("format", pl.lit(names)).alias("_format")
 
-    def _by_look(self, rest: pl.DataFrame, name: str | None, state: State, taken: Taken, reference: object) -> None:
+    def _by_look(self, rest: pl.DataFrame, name: str | None, block: Block, state: State, taken: Taken, reference: object) -> None:
         looked = rest.with_columns(routing.format_expr(pl.col("message")).alias("_format"))
         for (found,), part in looked.group_by("_format", maintain_order=True):
-            parsed = self._as(str(found), part, reference) if found is not None and found != name else None
+            parsed = self._as(str(found), part, block, state, reference) if found is not None and found != name else None
             if parsed is not None:
                 taken.rows.append(parsed.filter(pl.col("source").is_not_null()))
                 part = part.filter(parsed["source"].is_null())  # noqa: PLW2901 (what is left of it)
@@ -283,11 +282,17 @@ class Intake:
                 state.counts["plain", name or "text"] += len(part)
                 taken.rows.append(_finish(part.with_columns(pl.lit(routing.TEXT).alias("source")), None))
 
-    def _as(self, name: str, part: pl.DataFrame, reference: object) -> pl.DataFrame | None:
+    def _as(self, name: str, part: pl.DataFrame, block: Block, state: State, reference: object) -> pl.DataFrame | None:
+        """Rows read by a format; times that stand only in the text move the clocks as well."""
         fmt = parsers.all_formats().get(name)
         if fmt is None:
             return None
-        return _finish(part, fmt.parse(part, Context(None, reference)))  # type: ignore[arg-type]
+        rows = _finish(part, fmt.parse(part, Context(None, reference)))  # type: ignore[arg-type]
+        dated = pl.DataFrame({"_seg": part["_seg"], "before": part["@timestamp"], "after": rows["@timestamp"]})
+        late = dated.filter(pl.col("before").is_null() & pl.col("after").is_not_null())
+        for (segment,), group in late.group_by("_seg", maintain_order=True):
+            self._hear(block.batches[int(str(segment))].stream, block, group["after"].dt.epoch("us"), state)
+        return rows
 
 
 def _finish(part: pl.DataFrame, parsed: pl.DataFrame | None) -> pl.DataFrame:
@@ -301,12 +306,12 @@ def _finish(part: pl.DataFrame, parsed: pl.DataFrame | None) -> pl.DataFrame:
     return filled.with_columns(pl.coalesce("@timestamp", "event.time").alias("@timestamp"))
 
 
-def _node_of(group: pl.DataFrame) -> str | None:
-    return group["k8s.node.name"].drop_nulls().first() if "k8s.node.name" in group.columns else None
-
-
-def _source_of(stream: str, block: Block | None) -> str:
-    return (block.format or block.envelope or stream) if block else stream
+def newest_by_minute(times: pl.Series) -> dict[int, int]:
+    """Minute since 1970 to the newest of the times (microseconds) in it."""
+    if times.is_empty():
+        return {}
+    frame = pl.DataFrame({"m": times // MINUTE, "t": times}).group_by("m").agg(pl.col("t").max())
+    return dict(frame.iter_rows())
 
 
 def _wanted_as_rows(ruleset: RuleSet) -> set[str]:

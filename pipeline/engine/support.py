@@ -93,7 +93,7 @@ def blindness(incident: Incident, state: State) -> Incident:
     begin, end = incident.started // (60 * MICRO) - ALIVE, incident.last // (60 * MICRO) + ALIVE
     notes = []
     for node in incident.entities.get("k8s.node.name", {}):
-        minutes = {minute for (_, name), found in state.signs.items() if name == node for minute in found}
+        minutes = state.clocks.minutes_of(node)
         if any(begin <= minute <= end for minute in minutes):
             continue
         last = max((minute for minute in minutes if minute < begin), default=None)

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import polars as pl
 
 from pipeline.engine import changes, enrich
-from pipeline.engine.state import AHEAD, State
+from pipeline.engine.clocks import AHEAD, MINUTE
+from pipeline.engine.state import State
 from pipeline.model import columns
 from pipeline.signatures import detection
 from pipeline.signatures.logsource import COUNTERS, OBJECTS
@@ -70,8 +71,10 @@ class Views:
         """The rows of a detection: all columns, `t` (microseconds), `w` (weight), `id`; sorted by t and id."""
         if name not in self._cache:
             self._cache[name] = self._build(self._ruleset.detections[name])
-        newest = self._state.newest()
-        return self._cache[name].filter(pl.col("t") <= newest + AHEAD) if newest else self._cache[name]
+        newest = self._state.clocks.newest()
+        if not newest:
+            return self._cache[name]
+        return self._cache[name].filter(pl.col("t") <= newest + AHEAD * MINUTE)
 
     def _build(self, found: Detection) -> pl.DataFrame:
         source = next((s for s, names in self._derived_from.items() if found.name in names), None)

@@ -19,20 +19,24 @@ MICRO = 1_000_000
 
 @dataclass(frozen=True, slots=True, order=True)
 class Hit:
-    """A moment at which a rule's condition held: `at` completed it, `start` is its earliest evidence (microseconds)."""
+    """A moment at which a rule's condition held (microseconds): `at` completed it, `start` is its earliest evidence, and
+    `until` (0: no longer than `at`) is how long it is known to have held without further rows, as silence does."""
 
     at: int
     start: int
+    until: int = 0
 
 
 @dataclass(slots=True)
 class Series:
-    """The rows of one group in order of time. `rule` is the index of the rule that a row is of, `value` what is measured."""
+    """The rows of one group in order of time. `rule` is the index of the rule that a row is of, `value` what is measured,
+    `start` the earliest evidence behind a row (its own time, unless it is the hit of another correlation)."""
 
     t: list[int]
     w: list[int]
     rule: list[int]
     value: list[Hashable]
+    start: list[int]
 
 
 def meets(bounds: dict[str, float], value: float | None) -> bool:
@@ -175,7 +179,7 @@ def slide(series: Series, span: int, measure: Measure, holds: Callable[[Measure]
             measure.add(series.w[left], series.rule[left], series.value[left], -1)
             left += 1
         if holds(measure):
-            hits.append(Hit(now, series.t[left]))
+            hits.append(Hit(now, min(series.start[left : last + 1])))
     return hits
 
 
@@ -189,7 +193,11 @@ def _ties(times: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 
 def ordered(by_rule: Sequence[Sequence[int]], span: int) -> list[Hit]:
-    """Times of the last rule that complete all rules in order within the span; equal times are in order."""
+    """Times of the last rule that complete all rules in order within the span; equal times are in order.
+
+    The latest row of each earlier rule decides whether there is such an order; the first rule's earliest row in the span is
+    where the evidence begins.
+    """
     hits: list[Hit] = []
     for now in dict.fromkeys(by_rule[-1]):
         at = now
@@ -200,7 +208,8 @@ def ordered(by_rule: Sequence[Sequence[int]], span: int) -> list[Hit]:
             at = times[found - 1]
         else:
             if now - at <= span:
-                hits.append(Hit(now, at))
+                first = by_rule[0][bisect_left(by_rule[0], now - span)]
+                hits.append(Hit(now, first))
     return hits
 
 
@@ -286,20 +295,25 @@ def ratio(seconds: Seconds, span: int, bounds: dict[str, float], minimum: int, u
     return hits
 
 
-def absence(of: Sequence[tuple[int, float]], alive: Sequence[int], span: int, after: tuple[float, int], until: int) -> list[Hit]:
-    """Ends of silences: `of` (second, number) was there often enough, then not for the span while `alive` seconds went on."""
-    times = [at for at, _ in of]
+def absence(
+    of: Sequence[int], alive: Sequence[int], before: Sequence[tuple[int, float]], span: int, after: tuple[float, int], until: int
+) -> list[Hit]:
+    """Silences: the seconds `of` ended although `before` (second, number) was there often enough, while `alive` seconds went on.
+
+    A silence is known at the end of the span and holds until `of` is seen again.
+    """
     enough, within = after
+    seconds = [at for at, _ in before]
     hits: list[Hit] = []
-    for at, now in enumerate(times):
-        following = times[at + 1] if at + 1 < len(times) else None
+    for at, now in enumerate(of):
+        following = of[at + 1] if at + 1 < len(of) else None
         deadline = now + MICRO + span
         if deadline > until or (following is not None and following < deadline):
             continue
-        before = sum(number for when, number in of[bisect_left(times, now - within) : at + 1])
+        number = sum(n for _, n in before[bisect_left(seconds, now - within) : bisect_right(seconds, now)])
         living = bisect_right(alive, now) < bisect_left(alive, deadline)
-        if before >= enough and living:
-            hits.append(Hit(deadline, now + MICRO))
+        if number >= enough and living:
+            hits.append(Hit(deadline, now + MICRO, min(following if following is not None else until, until)))
     return hits
 
 

@@ -117,9 +117,9 @@ def _verbatim(selector: logsource.Selector, vocabulary: Vocabulary) -> Callable[
     formats = _formats_of(selector, vocabulary)
 
     def verbatim(column: str) -> bool:
-        declaring = [fmt for fmt in formats if column in fmt.columns]
         if column == detection.MESSAGE:
-            return all(column in fmt.verbatim for fmt in declaring)
+            return True  # what a format undoes or takes out of it are escapes, and a literal never contains any
+        declaring = [fmt for fmt in formats if column in fmt.columns]
         return bool(declaring) and all(column in fmt.verbatim for fmt in declaring)
 
     return verbatim
