@@ -298,7 +298,8 @@ def ratio(seconds: Seconds, span: int, bounds: dict[str, float], minimum: int, u
 def absence(
     of: Sequence[int], alive: Sequence[int], before: Sequence[tuple[int, float]], span: int, after: tuple[float, int], until: int
 ) -> list[Hit]:
-    """Silences: the seconds `of` ended although `before` (second, number) was there often enough, while `alive` seconds went on.
+    """Silences: the seconds `of` ended although `before` (second, number) was seen often enough until the silence is known,
+    while `alive` seconds went on.
 
     A silence is known at the end of the span and holds until `of` is seen again.
     """
@@ -310,7 +311,7 @@ def absence(
         deadline = now + MICRO + span
         if deadline > until or (following is not None and following < deadline):
             continue
-        number = sum(n for _, n in before[bisect_left(seconds, now - within) : bisect_right(seconds, now)])
+        number = sum(n for _, n in before[bisect_left(seconds, now - within) : bisect_left(seconds, deadline)])
         living = bisect_right(alive, now) < bisect_left(alive, deadline)
         if number >= enough and living:
             hits.append(Hit(deadline, now + MICRO, min(following if following is not None else until, until)))

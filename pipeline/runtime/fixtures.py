@@ -233,7 +233,15 @@ def _container(entry: Mapping[str, Any], at: datetime, repeat: int) -> tuple[Str
 
 def _text(entry: Mapping[str, Any], at: datetime, repeat: int) -> str:
     text = str(entry["line"]).replace("{{n}}", str(repeat))
-    return re.sub(r"\{\{time\}\}", lambda match: _written(text, match.start(), at), text)
+    written = _haproxy if "haproxy" in entry else _written
+    return re.sub(r"\{\{time\}\}", lambda match: written(text, match.start(), at), text)
+
+
+def _haproxy(text: str, where: int, at: datetime) -> str:
+    """HAProxy's accept date in brackets, else the form that stands there."""
+    if text[:where].endswith("["):
+        return f"{at:%d/%b/%Y:%H:%M:%S}.{at.microsecond // 1000:03}"
+    return _written(text, where, at)
 
 
 def _written(text: str, where: int, at: datetime) -> str:

@@ -276,12 +276,11 @@ class Naive:
         alive = self._seconds(rule, rule["while"], None)
         span, within, hits = duration(rule["timespan"]), duration(rule["after"]["within"]), []
         for now in sorted(of):
-            deadline = now + SECOND + span
-            silent = not [second for second in of if now < second < deadline]
+            deadline, back = now + SECOND + span, min([second for second in of if second > now], default=self.end)
             living = [second for second in alive if now < second < deadline]
             expected = _between(before, now - within, now) >= rule["after"].get("gte", 1)
-            if silent and living and expected and deadline <= self.end:
-                hits.append(Hit(deadline, now + SECOND))
+            if living and expected:  # it holds for as long as the silence lasts
+                hits += [Hit(at, now + SECOND) for at in range(deadline, min(back, self.end) + 1, SECOND)]
         return hits
 
     def _baseline(self, rule: Mapping[str, Any], group: Group) -> list[Hit]:
