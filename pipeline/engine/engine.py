@@ -15,9 +15,10 @@ from pathlib import Path
 import polars as pl
 
 from pipeline import parsers
-from pipeline.engine import aggregate, explain, incidents, objects, support
+from pipeline.engine import aggregate, explain, incidents, objects, retention, support
 from pipeline.engine.blocks import read_lines
 from pipeline.engine.correlate import Correlator
+from pipeline.engine.incidents import Span
 from pipeline.engine.clocks import SECOND
 from pipeline.engine.intake import Intake, newest_by_minute
 from pipeline.engine.matching import Matcher
@@ -80,6 +81,7 @@ class Engine:
             self.state.aggregates[plan] = counts if before is None else pl.concat([before, counts.select(before.columns)])
             self._correlator.new_counts(plan)
         self._views.touch(self._matcher.keep(taken.rows, taken.active, self.state, self._observed()))
+        self._bound()
 
     def _observed(self) -> int:
         """The newest plausible event time fed so far."""
@@ -96,13 +98,57 @@ class Engine:
             now = until = (self._observed() // SECOND + 1) * SECOND  # the end of the last second
         else:
             now, until = self._observed(), self.state.clocks.watermark()
-        found: list[Incident] = []
+        return self._explained([incident for _, incident in self._current(now, until)])
+
+    def _current(self, now: int, until: int) -> list[tuple[Span, Incident]]:
+        """The incidents of all signatures, weighed but not explained."""
+        found: list[tuple[Span, Incident]] = []
         for disaster in self._ruleset.signatures.values():
             outcome = self._correlator.outcome(disaster.rule, until)
-            for incident in incidents.build(disaster, outcome, self._titles, self.cluster, now):
-                found.append(support.weigh(incident, disaster.signature, self._ruleset, self._views, self._correlator, until))
-        explained = explain.explain(found, self._ruleset, self.state.topology)
+            frozen = {group: kept for (slug, group), kept in self.state.opened.items() if slug == disaster.slug}
+            for span, incident in incidents.build(disaster, outcome, self._titles, frozen, self.cluster, now):
+                weighed = support.weigh(incident, disaster.signature, self._ruleset, self._views, self._correlator, until)
+                found.append((span, weighed))
+        return found
+
+    def _explained(self, found: list[Incident]) -> list[Incident]:
+        explained = explain.explain(found, self._ruleset, self.state.topology, list(self.state.final.values()))
         return [support.blindness(incident, self.state) for incident in explained]
+
+    def _forget(self, before: int) -> None:
+        """Condense what is older than a time into the incidents it belongs to."""
+        until = self.state.clocks.watermark()
+        current = self._current(until, until)
+        explained = {incident.id: incident for incident in self._explained([incident for _, incident in current])}
+        for span, incident in current:
+            key = (incident.signature, span.group)
+            if incident.status == "near_miss" or incident.vetoed or span.started >= before:
+                continue
+            if span.last < before and span.ended is not None:
+                self.state.final[incident.id] = explained[incident.id]
+                self.state.opened.pop(key, None)
+            else:
+                self.state.opened[key] = retention.freeze(incident, span.first_hit, before)
+        while len(self.state.final) > self._limits.final_incidents:
+            self.state.counts["final_incidents_dropped", "oldest"] += 1
+            del self.state.final[next(iter(self.state.final))]
+        retention.forget(self.state, before)
+        self._views.reset()
+        self._correlator.new_topology()
+
+    def _bound(self) -> None:
+        """Keep memory bounded: old rows go, crowds are folded."""
+        before = retention.due(self.state)
+        if before is not None:
+            self._forget(before)
+        folded = retention.fold(self.state, self._limits, self._matcher.keys)
+        if folded:
+            self._views.reset()
+        samples = self.state.samples
+        if samples is not None and len(samples) > self._limits.samples:
+            self.state.counts["samples_dropped", "oldest"] += len(samples) - self._limits.samples
+            self.state.samples = samples.sort("@timestamp", "event.id").tail(self._limits.samples)
+            self._views.new_samples()
 
     def evidence(self) -> dict[str, int]:
         """Matched rows by detection."""

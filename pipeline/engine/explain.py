@@ -36,8 +36,13 @@ COVERAGE_WEIGHT = 0.15
 MOST = 0.99
 
 
-def explain(incidents: Sequence[Incident], ruleset: RuleSet, topology: Topology) -> list[Incident]:
-    """The incidents with causes, symptoms, level and confidence; roots first, then by start."""
+def explain(
+    incidents: Sequence[Incident], ruleset: RuleSet, topology: Topology, final: Sequence[Incident] = ()
+) -> list[Incident]:
+    """The incidents with causes, symptoms, level and confidence; roots first, then by start.
+
+    `final` ones were explained when they became so; they keep what was found then and still hang below their causes.
+    """
     real = [incident for incident in incidents if incident.status != "near_miss" and not incident.vetoed]
     shares = _shares(real, ruleset, topology)
     result: dict[str, Incident] = {}
@@ -53,7 +58,13 @@ def explain(incidents: Sequence[Incident], ruleset: RuleSet, topology: Topology)
         if main is not None:
             for cause, (share, _) in causes:
                 folded[cause].append((incident.id, share))
-    for identity, incident in result.items():
+    for incident in final:
+        result[incident.id] = incident
+        for share in incident.causes:
+            if incident.cause is not None and share.id in by_id:
+                folded[share.id].append((incident.id, share.coverage))
+    for identity in by_id:
+        incident = result[identity]
         result[identity] = _settled(incident, folded.get(identity, []), result, ruleset)
     near = [replace(i, status="near_miss", cause=None) for i in incidents if i.status == "near_miss" or i.vetoed]
     everything = [*result.values(), *near]

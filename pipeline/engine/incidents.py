@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from pipeline.engine.correlate import SIDE_COLUMNS, Group, Outcome
+from pipeline.engine.retention import Frozen, thaw
 from pipeline.engine.windows import MICRO, Hit
 from pipeline.model import columns
 from pipeline.model.incident import Cell, Incident, Line, Status, Touch
@@ -34,30 +35,48 @@ class Span:
     detected: int
     last: int
     ended: int | None
+    first_hit: int
     missed: bool = False
 
 
-def build(found: Disaster, outcome: Outcome, titles: Mapping[str, str], cluster: str, now: int) -> list[Incident]:
-    """The incidents of a signature as of `now` (microseconds), near misses among them."""
+def build(
+    found: Disaster,
+    outcome: Outcome,
+    titles: Mapping[str, str],
+    frozen: Mapping[Group, Frozen],
+    cluster: str,
+    now: int,
+) -> list[tuple[Span, Incident]]:
+    """The incidents of a signature as of `now` (microseconds), near misses among them.
+
+    `frozen` is what was kept, by group, of open ones whose first rows are gone.
+    """
     signature = found.signature
     quiet = max(signature.alert.keep_firing_for, signature.correlation.timespan if signature.correlation else 0)
     times = _times(outcome)
+    hits = {group: list(there) for group, there in outcome.hits.items()}
+    for group, kept in frozen.items():
+        again = [Hit(kept.first_hit, kept.started), Hit(kept.detected, kept.started, kept.last)]
+        hits[group] = [*again, *hits.get(group, [])]
     spans = [
         span
-        for group, hits in sorted(outcome.hits.items())
-        for span in _spans(group, hits, times.get(group, []), quiet, signature.alert.for_, now)
+        for group, there in sorted(hits.items())
+        for span in _spans(group, there, times.get(group, []), quiet, signature.alert.for_, now)
     ]
     spans += [
-        Span(group, hit.start, hit.at, hit.at, hit.at, missed=True)
-        for group, hits in sorted(outcome.missed.items())
-        for hit in hits[:1]
+        Span(group, hit.start, hit.at, hit.at, hit.at, hit.at, missed=True)
+        for group, missed in sorted(outcome.missed.items())
+        for hit in missed[:1]
+        if group not in hits
     ]
     if not spans:
         return []
-    return [
-        _incident(found, outcome, span, part, titles, cluster)
-        for span, part in zip(spans, _evidence(outcome, spans), strict=True)
-    ]
+    made = []
+    for span, rows in zip(spans, _evidence(outcome, spans), strict=True):
+        incident = _incident(found, outcome, span, rows, titles, cluster)
+        kept = frozen.get(span.group)
+        made.append((span, thaw(incident, kept) if kept and kept.started == span.started else incident))
+    return made
 
 
 def plain(key: str) -> str:
@@ -87,7 +106,7 @@ def _spans(group: Group, hits: Sequence[Hit], times: Sequence[int], quiet: int, 
     """Incidents of one group: a hit opens one, evidence extends it, quiet ends it."""
     spans: list[Span] = []
     rest = sorted(hits)
-    while rest:
+    while rest:  # one turn an incident
         first = min(rest, key=lambda hit: hit.start)
         last = max(first.at, first.until)
         started = first.start
@@ -100,7 +119,7 @@ def _spans(group: Group, hits: Sequence[Hit], times: Sequence[int], quiet: int, 
         rest = [hit for hit in rest if hit.at > last]
         lasting = [hit.at for hit in inside if hit.at >= inside[0].at + persist]
         ended = last if last + quiet <= now else None
-        spans.append(Span(group, started, lasting[0] if lasting else inside[0].at, last, ended, missed=not lasting))
+        spans.append(Span(group, started, lasting[0] if lasting else inside[0].at, last, ended, inside[0].at, missed=not lasting))
     return spans
 
 

@@ -36,6 +36,8 @@ class Matcher:
         names = dict.fromkeys((*KEPT, *sorted((needed | grouped) & set(known))))
         self.schema = {name: known[name] for name in names if name not in columns.TOPOLOGY and name not in columns.DERIVED}
         self.schema |= {name: known[name] for name in names if name in ("object.kind", "object.name", "k8s.service.name")}
+        self.keys = tuple(sorted((needed | grouped) & set(self.schema) - {"message", "client.address"}))
+        """The columns that rules look at, beyond what names the writer: rows that differ in them are never folded."""
         self._detections = ruleset.detections
 
     def keep(self, frames: Iterable[pl.DataFrame], active: Iterable[str], state: State, now: int) -> set[str]:
@@ -45,6 +47,7 @@ class Matcher:
             return set()
         rows = pl.concat(parts, how="diagonal_relaxed")
         rows = _dated(rows, now)
+        rows = self._timely(rows, state)
         chosen = [self._detections[name] for name in active] + [
             d for d in self._detections.values() if d.dense and not d.literals
         ]
@@ -62,6 +65,13 @@ class Matcher:
         marked = marked.filter(pl.any_horizontal(f"?{found.name}" for found in chosen))
         return self._store(marked, chosen, state) if not marked.is_empty() else set()
 
+    def _timely(self, rows: pl.DataFrame, state: State) -> pl.DataFrame:
+        """Rows that are not older than what was forgotten; the others are counted."""
+        timely = rows.filter(pl.col("@timestamp").dt.epoch("us") >= state.forgotten)
+        if late := len(rows) - len(timely):
+            state.counts["too_late", "rows"] += late
+        return timely
+
     def _store(self, marked: pl.DataFrame, chosen: list[Detection], state: State) -> set[str]:
         for found in chosen:
             marked = _extract(marked, found)
@@ -76,6 +86,7 @@ class Matcher:
                 changed.add(found.name)
         kept = numbered.select(
             "_n",
+            pl.lit(1, pl.Int64).alias("event.weight"),
             *(
                 (pl.col(name).cast(dtype, strict=False) if name in numbered.columns else pl.lit(None, dtype)).alias(name)
                 for name, dtype in self.schema.items()

@@ -6,11 +6,13 @@ mean is derived anew, which is why the order of arrival does not matter. Caps an
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 import polars as pl
 
 from pipeline.engine.clocks import Clocks
 from pipeline.engine.topology import Topology
+from pipeline.model.incident import Incident
 
 RETENTION = 3600 * 1_000_000
 """Microseconds for which evidence can be revised."""
@@ -24,11 +26,13 @@ class Limits:
     and entity (weights are kept, texts and times within the second are lost).
     `parts_bytes`: longest message put together from partial lines; the rest is cut.
     `samples`: counter samples kept; beyond, the oldest go.
+    `final_incidents`: ended incidents kept; beyond, the oldest go (a store has them).
     """
 
     rows_per_detection: int = 20_000
     parts_bytes: int = 1 << 20
     samples: int = 500_000
+    final_incidents: int = 10_000
 
 
 @dataclass(slots=True)
@@ -64,3 +68,9 @@ class State:
     """Metric and label to number: what was read, not understood, too late, implausible, cut."""
     samples_of_trouble: dict[tuple[str, str], str] = field(default_factory=dict)
     """The first example of each kind of trouble, for people."""
+    opened: dict[tuple[str, tuple[str, ...]], Any] = field(default_factory=dict)
+    """What is kept of open incidents whose first rows are gone (`retention.Frozen`), by signature and group."""
+    final: dict[str, Incident] = field(default_factory=dict)
+    """Incidents that can change no more, by id."""
+    forgotten: int = 0
+    """Rows older than this (microseconds) are gone."""

@@ -54,6 +54,12 @@ class Views:
             self._joined = None if kept.is_empty() else kept
             self.touch(list(self._state.matched))
 
+    def reset(self) -> None:
+        """Everything may be otherwise now."""
+        self._joined = None
+        self._derived.clear()
+        self.touch(list(self.versions))
+
     def joined(self) -> pl.DataFrame | None:
         """All matched rows with topology, by number."""
         rows = self._state.rows
@@ -108,7 +114,7 @@ _EMPTY = pl.DataFrame(schema={**columns.COMMON, **columns.TOPOLOGY, "t": pl.Int6
 def _weighted(rows: pl.DataFrame) -> pl.DataFrame:
     """`t`, `w`, `id`: one row each, but Kubernetes events count by the growth of their count."""
     plain = rows.with_columns(
-        pl.col("@timestamp").dt.epoch("us").alias("t"), pl.lit(1, pl.Int64).alias("w"), pl.col("event.id").alias("id")
+        pl.col("@timestamp").dt.epoch("us").alias("t"), _weight(rows).alias("w"), pl.col("event.id").alias("id")
     )
     if "event.uid" not in rows.columns:
         return plain
@@ -116,6 +122,10 @@ def _weighted(rows: pl.DataFrame) -> pl.DataFrame:
     if folded.is_empty():
         return plain
     return pl.concat([plain.filter(pl.col("event.uid").is_null()), *_unfolded(folded)])
+
+
+def _weight(rows: pl.DataFrame) -> pl.Expr:
+    return pl.col("event.weight") if "event.weight" in rows.columns else pl.lit(1, pl.Int64)
 
 
 def _unfolded(folded: pl.DataFrame) -> list[pl.DataFrame]:

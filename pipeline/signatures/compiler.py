@@ -283,9 +283,7 @@ def _rule(entry: Entry, correlation: Correlation, resolved: dict[str, str], prob
         try:
             node = conditions.parse(condition, tuple(resolved))
         except conditions.ConditionError as error:
-            problems.append(
-                entry.document.problem(("correlation", "condition"), str(error), nearest(error.name, resolved))
-            )
+            problems.append(entry.document.problem(("correlation", "condition"), str(error), nearest(error.name, resolved)))
         else:
             node = conditions.fold(
                 node,

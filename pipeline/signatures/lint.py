@@ -91,9 +91,7 @@ def _correlation(entry: Entry, correlation: Correlation, ruleset: RuleSet, known
     yield from _windows(entry, correlation)
 
 
-def _aliases(
-    entry: Entry, correlation: Correlation, rules: Sequence[str] | None, known: frozenset[str]
-) -> Iterator[Problem]:
+def _aliases(entry: Entry, correlation: Correlation, rules: Sequence[str] | None, known: frozenset[str]) -> Iterator[Problem]:
     for alias, fields in correlation.aliases.items():
         for name, column in fields.items():
             loc = ("correlation", "aliases", alias)

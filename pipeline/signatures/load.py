@@ -39,13 +39,9 @@ def files(folders: Sequence[Path]) -> list[Path]:
         if folder.is_file():
             found.append(folder)
         elif folder.is_dir():
-            found.extend(
-                path for path in folder.rglob("*.y*ml") if path.suffix in (".yaml", ".yml") and path.stem != "cases"
-            )
+            found.extend(path for path in folder.rglob("*.y*ml") if path.suffix in (".yaml", ".yml") and path.stem != "cases")
         else:
-            raise UsageError(
-                f"rules cannot be read from {folder}: there is no such folder; name one that holds rule.yaml files"
-            )
+            raise UsageError(f"rules cannot be read from {folder}: there is no such folder; name one that holds rule.yaml files")
     return sorted(found)
 
 
@@ -97,9 +93,7 @@ def content_hash(paths: Iterable[Path]) -> str:
 def _version() -> str:
     """The installed version; while developing, also the newest change of the code that compiles rules."""
     code = Path(__file__).parent.parent
-    newest = max(
-        path.stat().st_mtime_ns for part in ("signatures", "parsers", "model") for path in (code / part).rglob("*.py")
-    )
+    newest = max(path.stat().st_mtime_ns for part in ("signatures", "parsers", "model") for path in (code / part).rglob("*.py"))
     try:
         return f"{metadata.version('headwater')}-{newest}"
     except metadata.PackageNotFoundError:

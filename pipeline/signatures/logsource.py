@@ -64,9 +64,7 @@ class Selector:
 
 
 def _written_by(program: str) -> pl.Expr:
-    return pl.any_horizontal(
-        pl.col(name).str.contains(program, literal=True).fill_null(value=False) for name in PROGRAM_COLUMNS
-    )
+    return pl.any_horizontal(pl.col(name).str.contains(program, literal=True).fill_null(value=False) for name in PROGRAM_COLUMNS)
 
 
 def categories() -> Collection[str]:

@@ -32,9 +32,7 @@ def parse_duration(value: object) -> int:
         raise ValueError(f"{value!r} is not a duration; write one number and one unit of s, m, h, d, w, such as 90s")
     number, unit = match.groups()
     if unit not in UNITS:
-        raise ValueError(
-            f"unit {unit!r} is not known; use s, m, h, d or w (Sigma's M and y are refused: no fixed length)"
-        )
+        raise ValueError(f"unit {unit!r} is not known; use s, m, h, d or w (Sigma's M and y are refused: no fixed length)")
     return int(number) * UNITS[unit] * MICROSECONDS
 
 
@@ -92,11 +90,7 @@ class Threshold(Strict):
 
     def bounds(self) -> dict[str, float]:
         """Operator to number."""
-        return {
-            name: value
-            for name in ("gt", "gte", "lt", "lte", "eq", "neq")
-            if (value := getattr(self, name)) is not None
-        }
+        return {name: value for name in ("gt", "gte", "lt", "lte", "eq", "neq") if (value := getattr(self, name)) is not None}
 
 
 class Factor(Strict):
@@ -206,9 +200,7 @@ class Cascade(_Correlation):
     absent: list[Effect] = []
 
 
-Correlation = Annotated[
-    EventCount | Value | Temporal | Ratio | Absence | Baseline | Cascade, Field(discriminator="type")
-]
+Correlation = Annotated[EventCount | Value | Temporal | Ratio | Absence | Baseline | Cascade, Field(discriminator="type")]
 
 
 class Shift(Strict):
@@ -303,6 +295,12 @@ class Signature(Block):
     skew: Duration = parse_duration("30s")
     explains: list[Explains] = []
     alert: Alert
+
+    @model_validator(mode="after")
+    def _correlates(self) -> "Signature":
+        if self.correlation is None:
+            raise ValueError("a signature is a correlation: put the detection into a document of its own and count it")
+        return self
 
 
 class FilterBody(Strict):

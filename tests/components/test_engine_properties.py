@@ -210,8 +210,8 @@ def bounds(draw: random.Random, low: int, high: int) -> dict[str, float]:
 _PLACES = (["k8s.pod.name"], ["k8s.node.name"], ["key"], ["k8s.node.name", "key"], [])
 
 
-def _over(draw: random.Random, kind: str, names: Sequence[str], **more: Any) -> Correlation:
-    rules = draw.sample(names, min(len(names), draw.randint(1, 3)))
+def _over(draw: random.Random, kind: str, **more: Any) -> Correlation:
+    rules = draw.choice((["alpha"], ["alpha", "beta"], ["delta", "alpha"], ["alpha", "beta", "gamma"]))
     return {"type": kind, "rules": rules, "group-by": draw.choice(_PLACES), "timespan": span(draw), **more}
 
 
@@ -220,7 +220,7 @@ _WORDS = ("alpha", "beta", "gamma", "delta")
 
 def event_count(draw: random.Random) -> Documents:
     """So many rows."""
-    return {"it": _over(draw, "event_count", _WORDS, condition=bounds(draw, 1, 4))}
+    return {"it": _over(draw, "event_count", condition=bounds(draw, 1, 4))}
 
 
 def folded(draw: random.Random) -> Documents:
@@ -232,7 +232,7 @@ def folded(draw: random.Random) -> Documents:
 def value_count(draw: random.Random) -> Documents:
     """So many distinct values of one column or of two."""
     field = draw.choice((["key"], ["k8s.pod.name"], ["key", "k8s.pod.name"], "key"))
-    return {"it": _over(draw, "value_count", _WORDS, condition={**bounds(draw, 1, 3), "field": field})}
+    return {"it": _over(draw, "value_count", condition={**bounds(draw, 1, 3), "field": field})}
 
 
 def value_number(draw: random.Random) -> Documents:
@@ -241,7 +241,7 @@ def value_number(draw: random.Random) -> Documents:
     condition: dict[str, Any] = {"field": "event.duration", draw.choice(("gt", "gte", "lt", "lte")): draw.choice((0.5, 1, 2.3, 50.5))}
     if kind == "value_percentile":
         condition["percentile"] = draw.choice((0, 25, 50, 90, 100))
-    return {"it": _over(draw, kind, _WORDS, condition=condition)}
+    return {"it": _over(draw, kind, condition=condition)}
 
 
 def temporal(draw: random.Random) -> Documents:
@@ -345,9 +345,8 @@ _SOURCES: Mapping[Callable[[random.Random], Documents], Sequence[Kind]] = {
 }
 
 
-def case(seed: int, kind: Callable[[random.Random], Documents], number: int) -> Case:
-    """Everything about one example, from one number."""
-    draw = random.Random(seed)  # noqa: S311 (hypothesis gives the seed)
+def case(kind: Callable[[random.Random], Documents], number: int, draw: random.Random) -> Case:
+    """Everything about one example."""
     rules = kind(draw)
     timespan = naive.duration(rules["it"]["timespan"])
     keep = timespan + draw.choice((0, 1, 5)) * SECOND
@@ -454,9 +453,9 @@ def agree(folder: Path, example: Case) -> None:
 
 @pytest.mark.parametrize("kind", _SOURCES, ids=lambda kind: kind.__name__)
 @settings(max_examples=EXAMPLES, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
-@given(seed=st.integers(0, 2**32), number=st.integers(0, 60))
+@given(number=st.integers(0, 60), draw=st.randoms())
 def test_engine_agrees_with_the_naive_evaluator(
-    tmp_path: Path, kind: Callable[[random.Random], Documents], seed: int, number: int
+    tmp_path: Path, kind: Callable[[random.Random], Documents], number: int, draw: random.Random
 ) -> None:
     """Equal incidents, evidence counts and evidence tables for every way of feeding, and as by definition."""
-    agree(tmp_path, case(seed, kind, number))
+    agree(tmp_path, case(kind, number, draw))
