@@ -56,7 +56,7 @@ def build(
     times = _times(outcome)
     hits = {group: list(there) for group, there in outcome.hits.items()}
     for group, kept in frozen.items():
-        again = [Hit(kept.first_hit, kept.started), Hit(kept.detected, kept.started, kept.last)]
+        again = [Hit(at, kept.started, kept.last) for at in (kept.first_hit, kept.detected)]
         hits[group] = [*again, *hits.get(group, [])]
     spans = [
         span
