@@ -1,0 +1,1 @@
+"""Sinks: where incidents are sent."""

@@ -1,0 +1,1 @@
+"""Sources: where raw blocks and topology come from."""

@@ -73,7 +73,7 @@ class Capture:
         except _READING as error:
             self._trouble(file, f"{_why(error)}; what came before it was read")
 
-    def _blocks(self, file: File, handle: IO[bytes], block: int) -> Iterator[RawBatch]:
+    def _blocks(self, file: File, handle: IO[bytes] | gzip.GzipFile, block: int) -> Iterator[RawBatch]:
         rest, offset = b"", 0
         while True:
             try:
@@ -120,12 +120,12 @@ def _record_end(data: bytes, *, kernel: bool) -> int:
     return before
 
 
-def _open(path: Path) -> IO[bytes]:
+def _open(path: Path) -> IO[bytes] | gzip.GzipFile:
     if path.name.endswith(".gz"):
-        return gzip.open(path, "rb")  # type: ignore[return-value]
+        return gzip.open(path, "rb")
     if path.name.endswith(".zst"):
         raw = path.open("rb")
-        return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True, closefd=True))  # type: ignore[arg-type]
+        return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True, closefd=True))
     return path.open("rb")
 
 

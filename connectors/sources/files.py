@@ -36,18 +36,21 @@ class Files:
         try:
             with _open(name) as handle:
                 while piece := handle.read(BLOCK):
-                    data = rest + piece
-                    cut = data.rfind(b"\n") + 1
-                    if cut == 0 and len(data) >= LONGEST:
-                        self.troubles.append(f"{name}: a line of more than {LONGEST >> 20} MiB was cut")
-                        cut = len(data)
-                    if cut:
-                        yield data[:cut]
-                    rest = data[cut:]
+                    block, rest = self._divided(name, rest + piece)
+                    if block:
+                        yield block
         except _READING as error:
             self.troubles.append(f"{name}: cannot be read to its end ({error}); what came before was used")
         if rest:
             yield rest
+
+    def _divided(self, name: str, data: bytes) -> tuple[bytes, bytes]:
+        """Whole lines, and the beginning of a line that stays for later; one that is far too long passes as it is."""
+        cut = data.rfind(b"\n") + 1
+        if cut == 0 and len(data) >= LONGEST:
+            self.troubles.append(f"{name}: a line of more than {LONGEST >> 20} MiB was cut")
+            cut = len(data)
+        return data[:cut], data[cut:]
 
 
 def open_files(names: list[str]) -> Files:
@@ -64,13 +67,13 @@ def open_files(names: list[str]) -> Files:
     return Files(found)
 
 
-def _open(name: str) -> IO[bytes]:
-    raw: IO[bytes] = sys.stdin.buffer if name == STDIN else Path(name).open("rb")
+def _open(name: str) -> IO[bytes] | gzip.GzipFile:
+    raw: IO[bytes] = sys.stdin.buffer if name == STDIN else Path(name).open("rb")  # noqa: SIM115 (the caller closes it)
     buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)  # type: ignore[type-var]
     head = buffered.peek(4)[:4]
     if head.startswith(b"\x1f\x8b"):
         return gzip.GzipFile(fileobj=buffered, mode="rb")
     if head == b"\x28\xb5\x2f\xfd":
         reader = zstandard.ZstdDecompressor().stream_reader(buffered, read_across_frames=True)
-        return io.BufferedReader(reader)  # type: ignore[arg-type]
+        return io.BufferedReader(reader)
     return buffered

@@ -1,0 +1,1 @@
+"""Stores: where incidents and checkpoints are kept."""

@@ -1,0 +1,1 @@
+"""Transports: what carries raw blocks from the collectors to the engine."""

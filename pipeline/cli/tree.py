@@ -96,13 +96,8 @@ def clock(at: int) -> str:
 
 def _lasted(incident: Incident) -> str:
     seconds = max(0, (incident.last - incident.started) // 1_000_000)
-    text = (
-        f"{seconds // 3600}h{seconds // 60 % 60:02}m"
-        if seconds >= 3600
-        else f"{seconds // 60}m{seconds % 60:02}s"
-        if seconds >= 60
-        else f"{seconds}s"
-    )  # noqa: PLR2004, E501 (an hour, a minute)
+    hours, minutes = seconds // 3600, seconds // 60 % 60
+    text = f"{hours}h{minutes:02}m" if hours else f"{minutes}m{seconds % 60:02}s" if minutes else f"{seconds}s"
     return f", for {text}" + ("" if incident.ended is None else ", over")
 
 

@@ -17,11 +17,11 @@ AHEAD = 5
 
 @dataclass(slots=True)
 class Clock:
-    """One stream: the newest time seen in each minute. `source` is what kind of rows it gives."""
+    """One stream: the oldest and the newest time seen in each minute. `source` is what kind of rows it gives."""
 
     source: str
     node: str | None
-    minutes: dict[int, int] = field(default_factory=dict)
+    minutes: dict[int, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -31,11 +31,12 @@ class Clocks:
     streams: dict[str, Clock] = field(default_factory=dict)
     _trusted: tuple[int, dict[str, int]] | None = None
 
-    def hear(self, stream: str, source: str, node: str | None, minutes: dict[int, int]) -> None:
-        """A stream gave rows: minute (since 1970) to the newest time in it (microseconds)."""
+    def hear(self, stream: str, source: str, node: str | None, minutes: dict[int, tuple[int, int]]) -> None:
+        """A stream gave rows: minute (since 1970) to the oldest and newest time in it (microseconds)."""
         clock = self.streams.setdefault(stream, Clock(source, node))
-        for minute, newest in minutes.items():
-            clock.minutes[minute] = max(newest, clock.minutes.get(minute, 0))
+        for minute, (oldest, newest) in minutes.items():
+            known = clock.minutes.get(minute, (oldest, newest))
+            clock.minutes[minute] = (min(oldest, known[0]), max(newest, known[1]))
         self._trusted = None
 
     def newest(self) -> int:
@@ -44,8 +45,14 @@ class Clocks:
 
     def begun(self) -> int:
         """The earliest event time heard of within two hours of the newest."""
-        newest = self.newest() // MINUTE
-        return min((m for c in self.streams.values() for m in c.minutes if newest - 120 <= m <= newest), default=0) * MINUTE
+        last = self.newest() // MINUTE
+        found = (
+            oldest
+            for clock in self.streams.values()
+            for minute, (oldest, _) in clock.minutes.items()
+            if last - 120 <= minute <= last
+        )
+        return min(found, default=0)
 
     def watermark(self) -> int:
         """Event time up to which everything is expected to have arrived: the slowest source that is not idle, less lateness."""
@@ -95,7 +102,7 @@ class Clocks:
             frontier = minute
         limit = frontier if frontier is not None else -1
         newest = {
-            name: max(at for minute, at in clock.minutes.items() if minute <= limit)
+            name: max(newest for minute, (_, newest) in clock.minutes.items() if minute <= limit)
             for name, clock in self.streams.items()
             if any(minute <= limit for minute in clock.minutes)
         }

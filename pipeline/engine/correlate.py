@@ -105,6 +105,9 @@ class Correlator:
             return plain.rename({f"h{at}": f"g{at}" for at in range(len(sources))})
         plan = self._plan(rule, name)
         frame = self._counted_rows(plan, name) if plan else self._views.rows(name)
+        if rule.correlation.type in aggregate.COUNTED and not plan:
+            # All-rows rules work on whole seconds, also where a detection happens to be counted by its matched rows.
+            frame = frame.with_columns(pl.col("t") // windows.MICRO * windows.MICRO)
         return _grouped(frame.with_columns(pl.lit(name).alias("detection")), aggregate.key_columns(rule, name), show)
 
     def _times(self, rule: Rule, name: str, until: int, fields: Sequence[str]) -> pl.DataFrame:
@@ -362,11 +365,17 @@ class Correlator:
             return pl.DataFrame(
                 schema={"t": pl.Int64, "w": pl.Int64, "id": pl.String, **dict.fromkeys(columns.ENTITY, pl.String())}
             )
-        named = counts.filter(pl.col(f"n:{name}") > 0).with_row_index("_i")
-        return named.with_columns(
+        written = [column for column in counts.columns if not column.startswith(("n:", "s:"))]
+        number = f"n:{name}"
+        merged = counts.filter(pl.col(number) > 0).group_by(written).agg(pl.col(number).sum())
+        origin = [
+            (pl.col(column).list.join(",") if isinstance(merged.schema[column], pl.List) else pl.col(column).cast(pl.String))
+            for column in (*plan.keys, *aggregate.FROM_STREAM)
+        ]
+        return merged.with_columns(
             pl.col("second").alias("t"),
-            pl.col(f"n:{name}").alias("w"),
-            pl.concat_str(pl.lit(f"{plan.name}@"), "second", pl.lit("#"), "_i").alias("id"),
+            pl.col(number).alias("w"),
+            pl.concat_str(pl.lit(f"{plan.name}@"), "second", *origin, separator=" ", ignore_nulls=True).alias("id"),
             pl.lit(plan.source).alias("source"),
             pl.lit(None, pl.String).alias("message"),
         )

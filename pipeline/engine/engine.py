@@ -20,7 +20,7 @@ from pipeline.engine.blocks import read_lines
 from pipeline.engine.correlate import Correlator
 from pipeline.engine.incidents import Span
 from pipeline.engine.clocks import SECOND
-from pipeline.engine.intake import Intake, newest_by_minute
+from pipeline.engine.intake import Intake, by_minute
 from pipeline.engine.matching import Matcher
 from pipeline.engine.state import Limits, State
 from pipeline.engine.views import Views
@@ -214,7 +214,7 @@ class Engine:
 
     def _hear(self, batch: RawBatch, times: pl.Series) -> None:
         stream = batch.stream
-        self.state.clocks.hear(stream.id, stream.format or "", stream.node, newest_by_minute(times))
+        self.state.clocks.hear(stream.id, stream.format or "", stream.node, by_minute(times))
 
 
 def _offsets(batch: RawBatch, lines: pl.Series) -> Sequence[int]:

@@ -5,6 +5,7 @@ met again so much later), is extended by further evidence, and ends when there w
 """
 
 import hashlib
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from pipeline.signatures.ruleset import Disaster
 
 TOP = 5
 MAX_CELLS = 5000
-"""Seconds and entities kept in an incident's evidence table; beyond, cells are merged to ten seconds, then counted as `rest`."""
+"""Cells kept in an incident's evidence table; beyond, seconds are merged to ten, to sixty, and then the latest are only counted."""
 LINES = 40
 _PLACE = dict.fromkeys(columns.ENTITY)
 
@@ -103,24 +104,34 @@ def _times(outcome: Outcome) -> dict[Group, list[int]]:
 
 
 def _spans(group: Group, hits: Sequence[Hit], times: Sequence[int], quiet: int, persist: int, now: int) -> list[Span]:
-    """Incidents of one group: a hit opens one, evidence extends it, quiet ends it."""
+    """Incidents of one group: a hit opens one; evidence, and hits that share evidence, extend it; quiet ends it."""
     spans: list[Span] = []
-    rest = sorted(hits)
-    while rest:  # one turn an incident
-        first = min(rest, key=lambda hit: hit.start)
-        last = max(first.at, first.until)
-        started = first.start
-        moments = sorted({*(t for t in times if t >= started), *(t for hit in rest for t in (hit.at, hit.until))})
-        for moment in moments:
-            if moment > last + quiet:
-                break
-            last = max(last, moment)
-        inside = [hit for hit in rest if hit.at <= last]
-        rest = [hit for hit in rest if hit.at > last]
-        lasting = [hit.at for hit in inside if hit.at >= inside[0].at + persist]
-        ended = last if last + quiet <= now else None
-        spans.append(Span(group, started, lasting[0] if lasting else inside[0].at, last, ended, inside[0].at, missed=not lasting))
+    ordered = sorted(hits, key=lambda hit: (hit.start, hit.at))
+    at = row = 0
+    while at < len(ordered):
+        first, last = at, max(ordered[at].at, ordered[at].until)
+        row = max(row, bisect_left(times, ordered[at].start))
+        extended = True
+        while extended:
+            extended = False
+            while at < len(ordered) and ordered[at].start <= last + quiet:
+                last = max(last, ordered[at].at, ordered[at].until)
+                at, extended = at + 1, True
+            while row < len(times) and times[row] <= last + quiet:
+                last = max(last, times[row])
+                row, extended = row + 1, True
+        spans.append(_span(group, ordered[first:at], last, quiet, persist, now))
     return spans
+
+
+def _span(group: Group, hits: Sequence[Hit], last: int, quiet: int, persist: int, now: int) -> Span:
+    """One incident; with `for`, it is detected when its condition was met, or still held, so much after it first was."""
+    first = min(hit.at for hit in hits)
+    wanted = first + persist
+    lasting = [max(hit.at, wanted) for hit in hits if hit.at >= wanted or hit.until >= wanted]
+    ended = last if last + quiet <= now else None
+    detected = min(lasting, default=first)
+    return Span(group, hits[0].start, detected, last, ended, first, missed=not lasting)
 
 
 def _evidence(outcome: Outcome, spans: Sequence[Span]) -> list[pl.DataFrame]:
@@ -183,28 +194,32 @@ def identity(cluster: str, signature: Signature, group: Mapping[str, str], start
 
 
 def _cells(rows: pl.DataFrame) -> tuple[tuple[Cell, ...], int]:
-    """The evidence table: rows by second, detection and touched entities."""
+    """The evidence table: rows by second, detection and touched entities, and the number of rows that had no room."""
     if rows.is_empty():
         return (), 0
     places = [name for name in (*columns.ENTITY, *SIDE_COLUMNS) if name in rows.columns]
     second = (pl.col("t") // MICRO * MICRO).alias("second")
     unique = rows.unique("id", keep="first", maintain_order=True)
-    counted = unique.group_by(second, "detection", *places, maintain_order=True).agg(pl.col("w").sum())
-    if len(counted) > MAX_CELLS:
-        coarse = (pl.col("second") // (10 * MICRO) * 10 * MICRO).alias("second")
-        counted = counted.group_by(coarse, "detection", *places, maintain_order=True).agg(pl.col("w").sum())
-    # The largest cells are kept; ties are broken by time and content, never by order of arrival.
-    kept = counted.head(MAX_CELLS) if len(counted) > MAX_CELLS else counted
-    rest = int(counted["w"].sum()) - int(kept["w"].sum())
+    counted = unique.group_by(second, "detection", *places).agg(pl.col("w").sum())
+    for width in (1, 10, 60):
+        cells = _merged(counted, places, width * MICRO)
+        if len(cells) <= MAX_CELLS:
+            break
+    return tuple(cells[:MAX_CELLS]), sum(cell.weight for cell in cells[MAX_CELLS:])
+
+
+def _merged(counted: pl.DataFrame, places: Sequence[str], width: int) -> list[Cell]:
+    """Counts by time of a width (microseconds) and touched entities, in an order that depends on nothing else."""
     known: dict[tuple[object, ...], tuple[Touch, ...]] = {}
-    cells = []
-    for second_, rule, *values, weight in kept.iter_rows():
+    weights: dict[tuple[int, str, tuple[Touch, ...]], int] = {}
+    for second, rule, *values, weight in counted.iter_rows():
         key = tuple(tuple(v) if isinstance(v, list) else v for v in values)
         touches = known.get(key)
         if touches is None:
             touches = known[key] = touched(dict(zip(places, values, strict=True)))
-        cells.append(Cell(int(second_), str(rule), touches, int(weight)))
-    return tuple(sorted(cells, key=lambda c: (c.second, c.rule, str(c.touches)))), rest
+        cell = (second // width * width, str(rule), touches)
+        weights[cell] = weights.get(cell, 0) + weight
+    return [Cell(*key, weight) for key, weight in sorted(weights.items(), key=lambda item: str(item[0]))]
 
 
 def touched(row: Mapping[str, object]) -> tuple[Touch, ...]:

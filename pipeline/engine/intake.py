@@ -151,7 +151,7 @@ class Intake:
 
     def _hear(self, stream: Stream, block: Block, times: pl.Series, state: State) -> None:
         source = block.format or block.envelope or "unknown"
-        state.clocks.hear(stream.id, source, stream.node, newest_by_minute(times))
+        state.clocks.hear(stream.id, source, stream.node, by_minute(times))
 
     def _count(self, block: Block, seconds: pl.Series, state: State, taken: Taken) -> None:
         """The all-rows face: one `group_by` a plan."""
@@ -306,12 +306,13 @@ def _finish(part: pl.DataFrame, parsed: pl.DataFrame | None) -> pl.DataFrame:
     return filled.with_columns(pl.coalesce("@timestamp", "event.time").alias("@timestamp"))
 
 
-def newest_by_minute(times: pl.Series) -> dict[int, int]:
-    """Minute since 1970 to the newest of the times (microseconds) in it."""
+def by_minute(times: pl.Series) -> dict[int, tuple[int, int]]:
+    """Minute since 1970 to the oldest and the newest of the times (microseconds) in it."""
     if times.is_empty():
         return {}
-    frame = pl.DataFrame({"m": times // MINUTE, "t": times}).group_by("m").agg(pl.col("t").max())
-    return dict(frame.iter_rows())
+    frame = pl.DataFrame({"m": times // MINUTE, "t": times})
+    grouped = frame.group_by("m").agg(pl.col("t").min().alias("oldest"), pl.col("t").max().alias("newest"))
+    return {minute: (oldest, newest) for minute, oldest, newest in grouped.iter_rows()}
 
 
 def _wanted_as_rows(ruleset: RuleSet) -> set[str]:

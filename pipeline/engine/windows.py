@@ -169,6 +169,7 @@ def slide(series: Series, span: int, measure: Measure, holds: Callable[[Measure]
     """Every row time (up to `until`) at which the window that ends there satisfies `holds`."""
     hits: list[Hit] = []
     left = 0
+    chained = series.start != series.t
     for begin, last in _ties(series.t):
         for row in range(begin, last + 1):
             measure.add(series.w[row], series.rule[row], series.value[row], 1)
@@ -179,7 +180,7 @@ def slide(series: Series, span: int, measure: Measure, holds: Callable[[Measure]
             measure.add(series.w[left], series.rule[left], series.value[left], -1)
             left += 1
         if holds(measure):
-            hits.append(Hit(now, min(series.start[left : last + 1])))
+            hits.append(Hit(now, min(series.start[left : last + 1]) if chained else series.t[left]))
     return hits
 
 

@@ -10,8 +10,10 @@ from pipeline.model import columns
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a format yields: `sources` are its row kinds, `verbatim` columns stand letter by letter in the text, `cheap` ones
-    can be cut out of every row."""
+    """What a format yields.
+
+    `sources` are its row kinds, `verbatim` columns stand letter by letter in the text, `cheap` ones can be cut out of every row.
+    """
 
     name: str
     sources: tuple[str, ...]

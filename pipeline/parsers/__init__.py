@@ -24,8 +24,10 @@ from pipeline.model.vocabulary import Facts, Vocabulary
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a parser may need beside the text: `boot_time` of the node (kernel records count from it; UTC), and `now`,
-    the reference for times that are written without a year. Both None when unknown: such times are then null."""
+    """What a parser may need beside the text: `boot_time` of the node (kernel records count from it; UTC), and `now`.
+
+    `now` is the reference for times that are written without a year. Both None when unknown: such times are then null.
+    """
 
     boot_time: datetime | None = None
     now: datetime | None = None
@@ -71,9 +73,9 @@ class Format:
     of `columns` that is also a common one (`message`, `k8s.pod.name`) replaces the common one where it is not null.
 
     `sources` are the row kinds it may yield; `verbatim` those String columns whose value stands letter by letter in the
-    text, so that a rule on them has a literal to scan for. `containers`, `images`, `apps`, `processes`, `pods` are the defaults by which a
-    stream is given this format (regexes, whole name; images without registry and tag); else `sniff` over the first lines decides, larger
-    `priority` first. `cheap` is the all-rows face, by column name.
+    text, so that a rule on them has a literal to scan for. `containers`, `images`, `apps`, `processes`, `pods` are the defaults
+    by which a stream is given this format (regexes, whole name; images without registry and tag); else `sniff` over the first
+    lines decides, larger `priority` first. `cheap` is the all-rows face, by column name.
     """
 
     name: str

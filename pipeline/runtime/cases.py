@@ -82,7 +82,8 @@ def _in_order(case: Mapping[str, Any], records: Sequence[Record], ruleset: RuleS
 
 
 def _at_end(case: Mapping[str, Any], engine: Engine) -> list[str]:
-    last = max(case.get("expect") or [], key=lambda e: fixtures.moment(e.get("at", "0s")), default={"incidents": []})
+    asked: Sequence[Mapping[str, Any]] = case.get("expect") or [{"incidents": []}]
+    last = max(asked, key=lambda entry: fixtures.moment(entry.get("at", "0s")))
     return compare(engine.incidents(fixtures.end(case)), last)
 
 

@@ -95,10 +95,8 @@ def _compare(incident: Incident, root: Mapping[str, Any], real: Sequence[Inciden
                 f"{incident.signature}: detected after {took / 1e6:.1f} s, expected within {root['detected_within']}"
             )
     below = _below(incident, real)
-    for symptom in root.get("symptoms") or []:
-        if symptom not in below:
-            found.append(f"{incident.signature}: {symptom} does not hang below it")
-    return found
+    missing = [symptom for symptom in root.get("symptoms") or [] if symptom not in below]
+    return found + [f"{incident.signature}: {symptom} does not hang below it" for symptom in missing]
 
 
 def _below(incident: Incident, real: Sequence[Incident]) -> set[str]:

@@ -188,10 +188,8 @@ def _record(entry: Mapping[str, Any], at: datetime, repeat: int, number: int) ->
     if "kernel" in entry:
         node = str(entry["kernel"])
         stream = Stream(f"case/{node}/kmsg", "kmsg", "kernel", cluster=CLUSTER, node=node, boot_time=BOOT)
-        return (
-            stream,
-            f"{entry.get('prio', 4)},{number * 1000 + repeat},{(at - BOOT) // timedelta(microseconds=1)},-;{_text(entry, at, repeat)}",
-        )
+        head = f"{entry.get('prio', 4)},{number * 1000 + repeat},{(at - BOOT) // timedelta(microseconds=1)},-"
+        return stream, f"{head};{_text(entry, at, repeat)}"
     if "event" in entry:
         return Stream("case/events", "plain", "k8s.events", cluster=CLUSTER), _event(entry, at, repeat, number)
     if "counters" in entry:
@@ -225,8 +223,15 @@ def _container(entry: Mapping[str, Any], at: datetime, repeat: int) -> tuple[Str
     fmt = None if known[0] == "pod" else known[0]
     container = str(entry.get("container", "app" if fmt is None else fmt))
     stream = Stream(
-        f"case/{namespace}_{pod}/{container}", "cri", fmt, cluster=CLUSTER, node=entry.get("on"), namespace=namespace, pod=pod, container=container,
-    )  # fmt: skip
+        f"case/{namespace}_{pod}/{container}",
+        "cri",
+        fmt,
+        cluster=CLUSTER,
+        node=entry.get("on"),
+        namespace=namespace,
+        pod=pod,
+        container=container,
+    )
     output = entry.get("stream", "stdout")
     return stream, f"{at.isoformat().replace('+00:00', 'Z')} {output} F {_text(entry, at, repeat)}"
 

@@ -38,7 +38,7 @@ def _anything(record: bytes) -> int | None:
     head = record[:65536]
     if match := _EPOCH.search(head):
         digits = (match[1] or match[3])[:16]
-        return int(digits) * 10 ** (16 - len(digits))
+        return int(digits.ljust(16, b"0"))
     found = _FIRST.search(head)
     return _rfc3339(found[0]) if found else None
 

@@ -1,13 +1,12 @@
 """A capture through the engine, from the folder to the incidents at its end."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-
-import json
 
 from pipeline.engine.engine import Engine
 from pipeline.model.incident import Incident

@@ -1,6 +1,7 @@
 """Any log text through the engine, without topology and without configuration: what are these lines evidence of?"""
 
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -41,7 +42,7 @@ class Scan:
 
 
 def run(names: list[str], ruleset: RuleSet, *, now: datetime) -> Scan:
-    """Scan files (or `-`). Lines without a time are taken to be of the moment the newest dated line before them is of, else of `now`."""
+    """Scan files (or `-`). A line without a time is of the moment of the newest dated line before it, else of `now`."""
     files = import_module("connectors.sources.files").open_files(names)
     engine = Engine(ruleset, cache=load.cache_folder(), floor=round(now.timestamp() * 1_000_000))
     for name in files.names:
@@ -83,9 +84,7 @@ def _document(data: bytes) -> bytes | None:
 
 def _boot(data: bytes, now: datetime) -> datetime | None:
     """When the machine booted if the last kernel line is of now: `dmesg` without -T counts from the boot."""
-    last = None
-    for last in _UPTIME.finditer(data):
-        pass
+    last = next(iter(deque(_UPTIME.finditer(data), maxlen=1)), None)
     if last is None:
         return None
     up = int(last[3]) if last[3] else int(last[1]) * 1_000_000 + int(last[2])
@@ -102,6 +101,7 @@ def _seen(ruleset: RuleSet, counts: Mapping[str, int]) -> list[Seen]:
         if not there:
             continue
         wanted = [*own, *(shift.rule for shift in disaster.signature.supports)]
-        missing = [ruleset.detections[name].title for name in dict.fromkeys(wanted) if not counts.get(name) and name in ruleset.detections]
+        absent = [name for name in dict.fromkeys(wanted) if not counts.get(name)]
+        missing = [ruleset.detections[name].title for name in absent if name in ruleset.detections]
         found.append(Seen(disaster, there, missing))
     return sorted(found, key=lambda seen: (-sum(seen.counts.values()), seen.signature.slug))

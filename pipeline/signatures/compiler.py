@@ -12,7 +12,7 @@ from pipeline.model.vocabulary import Facts, Vocabulary
 from pipeline.signatures import conditions, detection, literals, logsource
 from pipeline.signatures.detection import DetectionError, nearest
 from pipeline.signatures.entry import Entry
-from pipeline.signatures.models import Block, Cascade, Correlation, Filter, Signature
+from pipeline.signatures.models import Baseline, Block, Cascade, Correlation, Filter, Ratio, Signature
 from pipeline.signatures.ruleset import Detection, Disaster, Rule, RuleSet
 
 TOPOLOGY_COLUMNS = frozenset(model_columns.TOPOLOGY)
@@ -54,17 +54,15 @@ class _Names:
 def compile_rules(entries: Sequence[Entry], problems: list[Problem], digest: str, vocabulary: Vocabulary) -> RuleSet:
     """Compile what can be compiled; what cannot is added to `problems`."""
     names = _Names(entries)
-    blocks = [entry for entry in entries if isinstance(entry.model, Block)]
-    detections = {
-        entry.name: compiled
-        for entry in blocks
-        if entry.model.detection is not None and (compiled := _detection(entry, problems, vocabulary))
-    }
+    detections: dict[str, Detection] = {}
+    for entry in entries:
+        if isinstance(entry.model, Block) and (compiled := _detection(entry, entry.model, problems, vocabulary)):
+            detections[entry.name] = compiled
     _apply_filters(entries, names, detections, problems, vocabulary)
-    rules = _rules(blocks, names, detections, problems)
+    rules = _rules(entries, names, detections, problems)
     signatures = {
         entry.slug: Disaster(entry.slug, entry.name, entry.model, _digest(entry))
-        for entry in blocks
+        for entry in entries
         if entry.slug and isinstance(entry.model, Signature)
     }
     return RuleSet(detections, rules, dict(sorted(signatures.items())), digest)
@@ -74,11 +72,9 @@ def _digest(entry: Entry) -> str:
     return hashlib.sha256(repr(entry.document.value).encode()).hexdigest()[:16]
 
 
-def _detection(entry: Entry, problems: list[Problem], vocabulary: Vocabulary) -> Detection | None:
-    block = entry.model
-    assert isinstance(block, Block)
-    assert block.detection is not None
-    assert block.logsource is not None
+def _detection(entry: Entry, block: Block, problems: list[Problem], vocabulary: Vocabulary) -> Detection | None:
+    if block.detection is None or block.logsource is None:
+        return None
     try:
         tree = detection.compile_detection(block.detection)
         selector = logsource.select(block.logsource, row_kinds(vocabulary))
@@ -90,7 +86,7 @@ def _detection(entry: Entry, problems: list[Problem], vocabulary: Vocabulary) ->
         hint = nearest(word, logsource.categories())
         problems.append(entry.document.problem(("logsource", "category"), f"unknown category '{word}'", hint))
         return None
-    extracted = _extracted(entry, problems, vocabulary)
+    extracted = _extracted(entry, block, problems, vocabulary)
     named = detection.fields(tree)
     return Detection(
         name=entry.name,
@@ -132,11 +128,9 @@ def _is_cheap(selector: logsource.Selector, named: frozenset[str], vocabulary: V
     return bool(formats) and all(fmt.cheap and named <= fmt.cheap for fmt in formats)
 
 
-def _extracted(entry: Entry, problems: list[Problem], vocabulary: Vocabulary) -> dict[str, str]:
+def _extracted(entry: Entry, block: Block, problems: list[Problem], vocabulary: Vocabulary) -> dict[str, str]:
     """Named groups to columns: a group called like a column with `_` for `.` fills that column."""
     columns = {name.replace(".", "_"): name for name in vocabulary.all_columns()}
-    block = entry.model
-    assert isinstance(block, Block)
     found: dict[str, str] = {}
     for column, patterns in block.extract.items():
         for pattern in patterns:
@@ -218,11 +212,15 @@ def _unknown_rule(entry: Entry, loc: tuple[str | int, ...], name: str, names: _N
 
 
 def _rules(
-    blocks: Sequence[Entry], names: _Names, detections: Mapping[str, Detection], problems: list[Problem]
+    entries: Sequence[Entry], names: _Names, detections: Mapping[str, Detection], problems: list[Problem]
 ) -> dict[str, Rule]:
     """The correlations, each behind those it names; references become canonical names."""
     found: dict[str, Rule] = {}
-    pending = {entry.name: entry for entry in blocks if entry.model.correlation is not None}  # type: ignore[union-attr]
+    pending = {
+        entry.name: (entry, entry.model.correlation)
+        for entry in entries
+        if isinstance(entry.model, Block) and entry.model.correlation is not None
+    }
     open_: list[str] = []
 
     def visit(name: str) -> None:
@@ -230,17 +228,15 @@ def _rules(
             return
         if name in open_:
             chain = " -> ".join([*open_[open_.index(name) :], name])
-            problems.append(pending[name].document.problem(("correlation",), f"rules refer to each other: {chain}"))
+            problems.append(pending[name][0].document.problem(("correlation",), f"rules refer to each other: {chain}"))
             return
         open_.append(name)
-        entry = pending[name]
-        assert isinstance(entry.model, Block)
-        assert entry.model.correlation is not None
-        resolved = _resolve(entry, entry.model.correlation, names, problems)
+        entry, correlation = pending[name]
+        resolved = _resolve(entry, correlation, names, problems)
         for other in resolved.values():
             visit(other)
         open_.pop()
-        rule = _rule(entry, entry.model.correlation, resolved, problems)
+        rule = _rule(entry, correlation, resolved, problems)
         below = [d for r in rule.rules for d in _detections_below(names.by_name[r], names, detections)]
         found[name] = replace(rule, detections=tuple(dict.fromkeys(below)))
 
@@ -265,11 +261,9 @@ def _loc_of(correlation: Correlation, name: str) -> tuple[str | int, ...]:
     if rules:
         return ("rules", rules.index(name))
     if isinstance(correlation, Cascade):
-        for key, entries in (("effects", correlation.effects), ("absent", correlation.absent)):
-            for at, effect in enumerate(entries):
-                if effect.rule == name:
-                    return (key, at, "rule")
-        return ("cause", "rule")
+        places = (("effects", correlation.effects), ("absent", correlation.absent))
+        found = [(key, at, "rule") for key, effects in places for at, effect in enumerate(effects) if effect.rule == name]
+        return found[0] if found else ("cause", "rule")
     if correlation.type == "absence":
         return ("of",) if correlation.of == name else ("while",) if correlation.while_ == name else ("after", "rule")
     return ("of",) if getattr(correlation, "of", None) == name else ("among",)
@@ -285,13 +279,7 @@ def _rule(entry: Entry, correlation: Correlation, resolved: dict[str, str], prob
         except conditions.ConditionError as error:
             problems.append(entry.document.problem(("correlation", "condition"), str(error), nearest(error.name, resolved)))
         else:
-            node = conditions.fold(
-                node,
-                lambda name: conditions.Ref(resolved[name]),
-                negate=conditions.Not,
-                conjunction=lambda parts: conditions.All(tuple(parts)),
-                disjunction=lambda parts: conditions.Some(tuple(parts)),
-            )
+            node = conditions.rename(node, resolved)
     return Rule(entry.name, canonical, node, tuple(dict.fromkeys(resolved.values())), ())
 
 
@@ -310,7 +298,7 @@ def _rename(correlation: Correlation, resolved: Mapping[str, str]) -> Correlatio
         update["cause"] = correlation.cause.model_copy(update={"rule": new(correlation.cause.rule)})
         for key in ("effects", "absent"):
             update[key] = [e.model_copy(update={"rule": new(e.rule)}) for e in getattr(correlation, key)]
-    elif correlation.type in ("ratio", "baseline"):
+    elif isinstance(correlation, Ratio | Baseline):
         update["of"] = new(correlation.of)
         update["among"] = new(correlation.among) if correlation.among else None
     else:

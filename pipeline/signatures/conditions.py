@@ -6,7 +6,7 @@ Precedence: or < and < not < `x of` < parentheses. Identifiers that begin with `
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TypeVar
@@ -91,6 +91,15 @@ def fold(
         return conjunction(children) if isinstance(part, All) else disjunction(children)
 
     return walk(node)
+
+
+def rename(node: Node, names: Mapping[str, str]) -> Node:
+    """The tree with other names in it."""
+    if isinstance(node, Ref):
+        return Ref(names[node.name])
+    if isinstance(node, Not):
+        return Not(rename(node.child, names))
+    return type(node)(tuple(rename(child, names) for child in node.children))
 
 
 def evaluate(node: Node, truth: Callable[[str], bool]) -> bool:

@@ -8,9 +8,9 @@ Matching is case-insensitive except for `re` and `cased`; a missing field matche
 import difflib
 import ipaddress
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import polars as pl
 
@@ -19,10 +19,9 @@ from pipeline.signatures import conditions
 Scalar = str | int | float | bool | None
 Kind = Literal["eq", "contains", "startswith", "endswith", "re", "lt", "lte", "gt", "gte", "cidr", "exists", "fieldref"]
 
-NUMERIC = ("lt", "lte", "gt", "gte")
-KINDS: dict[str, Kind] = {
-    name: name for name in ("contains", "startswith", "endswith", "re", *NUMERIC, "cidr", "exists", "fieldref")
-}  # type: ignore[assignment]
+NUMERIC: tuple[Kind, ...] = ("lt", "lte", "gt", "gte")
+_MODIFIERS: tuple[Kind, ...] = ("contains", "startswith", "endswith", "re", *NUMERIC, "cidr", "exists", "fieldref")
+KINDS: dict[str, Kind] = {name: name for name in _MODIFIERS}
 REGEX_FLAGS = {"i": "i", "m": "m", "s": "s", "ignorecase": "i", "multiline": "m", "dotall": "s"}
 REFUSED = {
     **dict.fromkeys(("base64", "base64offset", "utf16le", "utf16be", "utf16", "wide"), "encodings do not occur in these logs"),
@@ -80,17 +79,15 @@ class Some:
 Tree = Test | Not | All | Some
 
 
-def compile_detection(detection: Mapping[str, Any]) -> Tree:
+def compile_detection(detection: Mapping[str, object]) -> Tree:
     """The tree of a Sigma `detection` map."""
     if "condition" not in detection:
         raise DetectionError((), "detection has no condition", "say how its search identifiers combine")
     searches = {name: _search(value, (name,)) for name, value in detection.items() if name != "condition"}
     try:
-        node = conditions.parse_any(detection["condition"], tuple(searches))
+        node = conditions.parse_any(_condition(detection["condition"]), tuple(searches))
     except conditions.ConditionError as error:
         raise DetectionError(("condition",), str(error), nearest(error.name, searches)) from error
-    except TypeError as error:
-        raise DetectionError(("condition",), "the condition must be text or a list of texts") from error
     return conditions.fold(
         node,
         searches.__getitem__,
@@ -100,7 +97,15 @@ def compile_detection(detection: Mapping[str, Any]) -> Tree:
     )
 
 
-def nearest(word: str | None, known: Any) -> str:
+def _condition(value: object) -> str | list[str]:
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list) or not value or not all(isinstance(text, str) for text in value):
+        raise DetectionError(("condition",), "the condition must be text or a list of texts")
+    return value
+
+
+def nearest(word: str | None, known: Iterable[str]) -> str:
     """A hint that names the known word nearest to `word`, or nothing."""
     found = difflib.get_close_matches(word or "", list(known), n=1, cutoff=0.6)
     return f"did you mean '{found[0]}'?" if found else ""
@@ -140,28 +145,39 @@ def separable(tree: Tree, known: frozenset[str]) -> bool:
     return fields(tree) <= known or not fields(tree) & known
 
 
-def _search(value: Any, loc: tuple[str | int, ...]) -> Tree:
+def _search(value: object, loc: tuple[str | int, ...]) -> Tree:
     """A search identifier: a map (AND), a list of maps or keywords (OR)."""
     if isinstance(value, Mapping):
         if not value:
             raise DetectionError(loc, "an empty selection would match every row", "name at least one field")
         return All(tuple(_field(str(key), test, (*loc, str(key))) for key, test in value.items()))
     if isinstance(value, list):
-        return Some(tuple(_search(item, (*loc, at)) for at, item in enumerate(value)))
+        return Some(tuple(_search(item, (*loc, at)) for at, item in enumerate(_filled(value, loc))))
     return _value(MESSAGE, ["contains"], value, loc)
 
 
-def _field(key: str, value: Any, loc: tuple[str | int, ...]) -> Tree:
+def _filled(value: object, loc: tuple[str | int, ...]) -> list[object]:
+    if not isinstance(value, list) or not value:
+        raise DetectionError(loc, "a list of values is expected", "write at least one, each behind a dash")
+    return value
+
+
+def _field(key: str, value: object, loc: tuple[str | int, ...]) -> Tree:
     name, *modifiers = key.split("|")
     if not name and modifiers == ["all"]:  # '|all' over keywords
-        return All(tuple(_search(item, (*loc, at)) for at, item in enumerate(value)))
+        return All(tuple(_search(item, (*loc, at)) for at, item in enumerate(_filled(value, loc))))
     for modifier in modifiers:
         _check_modifier(modifier, loc)
+    tree = _values(name or MESSAGE, modifiers, value, loc)
+    return Not(tree) if "neq" in modifiers else tree
+
+
+def _values(name: str, modifiers: list[str], value: object, loc: tuple[str | int, ...]) -> Tree:
     if not isinstance(value, list):
-        return _value(name or MESSAGE, modifiers, value, loc)
+        return _value(name, modifiers, value, loc)
     if None in value:
         raise DetectionError(loc, "null may not stand in a list", "write a selection of its own for the missing field")
-    parts = tuple(_value(name or MESSAGE, modifiers, item, (*loc, at)) for at, item in enumerate(value))
+    parts = tuple(_value(name, modifiers, item, (*loc, at)) for at, item in enumerate(_filled(value, loc)))
     return All(parts) if "all" in modifiers else Some(parts)
 
 
@@ -173,7 +189,7 @@ def _check_modifier(modifier: str, loc: tuple[str | int, ...]) -> None:
         raise DetectionError(loc, f"unknown modifier '{modifier}'", nearest(modifier, known))
 
 
-def _value(name: str, modifiers: list[str], value: Any, loc: tuple[str | int, ...]) -> Tree:
+def _value(name: str, modifiers: list[str], value: object, loc: tuple[str | int, ...]) -> Test:
     kinds = [KINDS[modifier] for modifier in modifiers if modifier in KINDS]
     if len(kinds) > 1:
         raise DetectionError(loc, f"'{kinds[0]}' and '{kinds[1]}' cannot stand together")
@@ -182,8 +198,7 @@ def _value(name: str, modifiers: list[str], value: Any, loc: tuple[str | int, ..
         raise DetectionError(loc, f"{value!r} is not a value", "give text, a number or a list of them")
     _check_value(kind, value, loc)
     flags = "".join(REGEX_FLAGS[modifier] for modifier in modifiers if modifier in REGEX_FLAGS)
-    test = Test(name, kind, value, cased="cased" in modifiers or kind == "re", flags=flags)
-    return Not(test) if "neq" in modifiers else test
+    return Test(name, kind, value, cased="cased" in modifiers or kind == "re", flags=flags)
 
 
 def _check_value(kind: Kind, value: Scalar, loc: tuple[str | int, ...]) -> None:
@@ -212,29 +227,28 @@ def check_regex(pattern: str, loc: tuple[str | int, ...]) -> None:
         raise DetectionError(loc, f"regex {pattern!r} cannot be compiled: {reason[:160]}", hint) from error
 
 
+_WILDCARDS = {"*": ".*", "?": "."}
+
+
 def wildcard_regex(text: str) -> str:
     """The regex of Sigma text: `*` any run, `?` one character, a backslash escapes one of the three."""
-    parts: list[str] = []
-    at = 0
-    while at < len(text):
-        char = text[at]
-        if char == "\\" and at + 1 < len(text) and text[at + 1] in "*?\\":
-            at += 1
-            parts.append(re.escape(text[at]))
+    return "".join(_WILDCARDS.get(piece) or re.escape(piece.removeprefix("\\") or piece) for piece in _pieces(text))
+
+
+def fixed_runs(text: str) -> list[str]:
+    """What stands between the wildcards of Sigma text, as it is meant."""
+    runs = [""]
+    for piece in _pieces(text):
+        if piece in _WILDCARDS:
+            runs.append("")
         else:
-            parts.append({"*": ".*", "?": "."}.get(char) or re.escape(char))
-        at += 1
-    return "".join(parts)
+            runs[-1] += piece.removeprefix("\\") or piece
+    return runs
 
 
-def has_wildcard(text: str) -> bool:
-    """Whether unescaped wildcards stand in Sigma text."""
-    return re.search(r"(?<!\\)(?:\\\\)*[*?]", text) is not None
-
-
-def unescape(text: str) -> str:
-    """Sigma text without wildcards, as it is meant."""
-    return re.sub(r"\\([*?\\])", r"\1", text)
+def _pieces(text: str) -> list[str]:
+    """Sigma text by characters; one that is escaped keeps its backslash, which else stands for itself."""
+    return re.findall(r"\\[*?\\]|.", text, re.DOTALL)
 
 
 def to_expr(tree: Tree, schema: Mapping[str, pl.DataType]) -> pl.Expr:
@@ -251,7 +265,7 @@ def to_expr(tree: Tree, schema: Mapping[str, pl.DataType]) -> pl.Expr:
 
 def _test_expr(test: Test, schema: Mapping[str, pl.DataType]) -> pl.Expr:
     if test.field not in schema:
-        return pl.lit(test.kind == "exists" and test.value is False or (test.kind == "eq" and test.value is None))
+        return pl.lit((test.kind == "exists" and test.value is False) or (test.kind == "eq" and test.value is None))
     column, dtype = pl.col(test.field), schema[test.field]
     if test.kind == "fieldref":
         return _same(test.field, str(test.value), schema).fill_null(value=False)

@@ -77,9 +77,9 @@ class _Reader:
             value[key] = self.read(child, (*loc, key))
         return value
 
-    def _scalar(self, node: ScalarNode) -> Any:
+    def _scalar(self, node: Node) -> Any:
         # Times and binary stay text: a rule never means them, and a bare date is one of Sigma's metadata.
-        if node.tag.endswith((":timestamp", ":binary")):
+        if (node.tag or "").endswith((":timestamp", ":binary")):
             return node.value
         return self._constructor.construct_object(node)
 

@@ -7,16 +7,19 @@ contain what JSON, HTML or /dev/kmsg may escape, nor anything outside ASCII: the
 import re
 import re._constants as sre
 import re._parser as sre_parser
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
-from pipeline.signatures.detection import All, Not, Some, Test, Tree, unescape
+from pipeline.signatures.detection import All, Not, Test, Tree, fixed_runs
 
 MINIMUM = 3
 _ESCAPED = re.compile(r"""["\\/<>&'\x00-\x1f\x7f-\U0010ffff]+""")
-_RUST_ONLY = re.compile(r"\[\[|&&|--|~~|\\[pPxz]")
-"""Syntax that the two engines read differently: nested classes, set operations, Unicode classes."""
+_RUST_ONLY = re.compile(r"\[\[|&&|--|~~|\\[pPxz]|\\b\{")
+"""Syntax that the two engines read differently: nested classes, set operations, Unicode classes, `\\b{start}`."""
 
 Literals = frozenset[str]
+_Item = tuple[object, Any]
+"""One step of a parsed regex: an operator and what it applies to, of a shape of its own for each operator."""
 
 
 def required(tree: Tree, verbatim: Callable[[str], bool]) -> Literals | None:
@@ -47,12 +50,11 @@ def _of_test(test: Test) -> Literals | None:
         return of_regex(str(test.value))
     if test.kind not in ("eq", "contains", "startswith", "endswith") or not isinstance(test.value, str):
         return None
-    runs = re.split(r"(?<!\\)[*?]", test.value)
-    return _best(unescape(run) for run in runs)
+    return _best(fixed_runs(test.value))
 
 
-def _best(runs: "object") -> Literals | None:
-    pieces = [piece.lower() for run in runs for piece in _ESCAPED.split(run)]  # type: ignore[attr-defined]
+def _best(runs: Iterable[str]) -> Literals | None:
+    pieces = [piece.lower() for run in runs for piece in _ESCAPED.split(run)]
     best = max(pieces, key=len, default="")
     return frozenset({best}) if len(best) >= MINIMUM else None
 
@@ -71,16 +73,17 @@ def of_regex(pattern: str) -> Literals | None:
     return _of_sequence(list(parsed))
 
 
-def _of_sequence(items: "list[tuple[object, object]]") -> Literals | None:
+def _of_sequence(items: Sequence[_Item]) -> Literals | None:
     runs: list[str] = [""]
     found: list[Literals] = []
-    for operator, argument in items:
+    for item in items:
+        operator, argument = item
         if operator is sre.LITERAL:
-            runs[-1] += chr(argument)  # type: ignore[arg-type]
+            runs[-1] += chr(argument)
             continue
         if operator is sre.AT:
             continue
-        inner = _of_item(operator, argument)
+        inner = _of_item(item)
         if inner:
             found.append(inner)
         runs.append("")
@@ -90,13 +93,14 @@ def _of_sequence(items: "list[tuple[object, object]]") -> Literals | None:
     return max(found, key=_quality) if found else None
 
 
-def _of_item(operator: object, argument: "object") -> Literals | None:
+def _of_item(item: _Item) -> Literals | None:
+    operator, argument = item
     if operator is sre.SUBPATTERN:
-        return _of_sequence(list(argument[3]))  # type: ignore[index]
-    if operator in (sre.MAX_REPEAT, sre.MIN_REPEAT, sre.POSSESSIVE_REPEAT) and argument[0] >= 1:  # type: ignore[index]
-        return _of_sequence(list(argument[2]))  # type: ignore[index]
+        return _of_sequence(list(argument[3]))
+    if operator in (sre.MAX_REPEAT, sre.MIN_REPEAT, sre.POSSESSIVE_REPEAT) and argument[0] >= 1:
+        return _of_sequence(list(argument[2]))
     if operator is sre.BRANCH:
-        branches = [_of_sequence(list(branch)) for branch in argument[1]]  # type: ignore[index]
+        branches = [_of_sequence(list(branch)) for branch in argument[1]]
         if all(branches):
             return frozenset().union(*(branch for branch in branches if branch))
     return None

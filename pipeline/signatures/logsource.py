@@ -10,8 +10,10 @@
 | `{category: dns}` | the query log of CoreDNS |
 | `{category: application}` | what containers print that no infrastructure format understands |
 | `{product: nginx, service: error}` | error lines of every nginx, ingress-nginx among them |
-| `{product: P}`, `{product: P, service: S}` | the format P (its kind P.S), or else the programs whose container, image, process or workload is called P (and S) |
+| `{product: P}`, `{product: P, service: S}` | the format P (its kind P.S), or else the programs called P (and S) |
 | `{product: kubernetes or linux, service: S}` | the program S |
+
+A program is called what its container, image, process or workload is called.
 """
 
 from collections.abc import Collection

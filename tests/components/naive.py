@@ -108,7 +108,7 @@ def _weighing(row: Row, weight: int, *, at: int | None = None, suffix: str = "")
 
 
 class Naive:
-    """The hits of rules over rows. `end` is the newest time of all, `begun` the first second of the counted source."""
+    """The hits of rules over rows. `end` is the end of the newest second, `begun` the first second of the counted source."""
 
     def __init__(self, rules: Rules, rows: Iterable[Row], *, end: int, begun: int = 0, skew: int = 30 * SECOND) -> None:
         self.rules = rules
@@ -128,15 +128,18 @@ class Naive:
     def _incidents(
         self, group: Group, hits: Iterable[Hit], rows: Sequence[tuple[str, Row]], keep: int, persist: int
     ) -> list[Found]:
-        found, rest = [], sorted(hits)
+        found, rest = [], sorted(hits, key=lambda hit: (hit.start, hit.at))
         while rest:
-            last = first = rest[0].at
-            while later := [t for t in (*(h.at for h in rest), *(r.t for _, r in rows)) if last < t <= last + keep]:
-                last = min(later)
-            joined = [hit for hit in rest if hit.at <= last]
-            rest = rest[len(joined) :]
-            started = min(hit.start for hit in joined)
-            detected = [hit.at for hit in joined if hit.at >= first + persist]
+            started, last = rest[0].start, rest[0].at
+            while True:  # evidence of the group, and hits whose own evidence begins within reach, extend it
+                near = [row.t for _, row in rows if started <= row.t <= last + keep]
+                reached = max([last, *near, *(hit.at for hit in rest if hit.start <= last + keep)])
+                if reached == last:
+                    break
+                last = reached
+            joined = sorted(hit.at for hit in rest if hit.at <= last)
+            rest = [hit for hit in rest if hit.at > last]
+            detected = [at for at in joined if at >= joined[0] + persist]
             if detected:
                 own = [(name, row) for name, row in rows if started <= row.t <= last]
                 status = "resolved" if last + keep <= self.end else "firing"
@@ -278,7 +281,7 @@ class Naive:
         for now in sorted(of):
             deadline, back = now + SECOND + span, min([second for second in of if second > now], default=self.end)
             living = [second for second in alive if now < second < deadline]
-            expected = _between(before, now - within, now) >= rule["after"].get("gte", 1)
+            expected = _between(before, now - within, deadline - 1) >= rule["after"].get("gte", 1)
             if living and expected:  # it holds for as long as the silence lasts
                 hits += [Hit(at, now + SECOND) for at in range(deadline, min(back, self.end) + 1, SECOND)]
         return hits
