@@ -112,7 +112,7 @@ def _slug(ruleset: RuleSet, name: str) -> str:
 def _share(cause: Incident, symptom: Incident, reach: Reach, entry: Explains, signature: Signature) -> tuple[float, list[float]]:
     begin = (cause.started - signature.skew) // MICRO * MICRO
     end = (cause.last if cause.ended is None else cause.ended) + entry.within
-    weights = reaching.covered(symptom.cells, reach, begin, end, asks_dns=symptom.layer == "dns")
+    weights = reaching.covered(symptom.cells, reach, begin, end, asks_dns="dns" in (symptom.layer, cause.layer))
     total = sum(cell.weight for cell in symptom.cells)
     return (sum(w * cell.weight for w, cell in zip(weights, symptom.cells, strict=True)) / total if total else 0.0), weights
 

@@ -16,5 +16,6 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """What others call it: the folder of a signature, else its name or id."""
-        return self.slug or self.model.name or self.model.id or ""
+        """What others call it: the folder of a signature, else its name or id; its place where nobody can."""
+        line, _ = self.document.where(())
+        return self.slug or self.model.name or self.model.id or f"{self.document.path}:{line}"

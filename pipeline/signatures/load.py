@@ -7,12 +7,13 @@ works from the files.
 import hashlib
 import os
 import pickle
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from pipeline.errors import Problem, SignatureError, UsageError
 from pipeline.model.vocabulary import Vocabulary
@@ -146,7 +147,7 @@ def _drop_custom(parsed: Document, value: dict[str, Any], problems: list[Problem
     return {key: item for key, item in value.items() if key not in custom}
 
 
-def _explain(parsed: Document, model: type[Signature] | type[Block] | type[Filter], error: Any) -> Problem:
+def _explain(parsed: Document, model: type[Signature] | type[Block] | type[Filter], error: ErrorDetails) -> Problem:
     loc: Loc = tuple(part for part in error["loc"])
     name = str(loc[-1]) if loc else ""
     if error["type"] == "extra_forbidden":
@@ -162,7 +163,7 @@ def _known_keys(model: type[Signature] | type[Block] | type[Filter]) -> set[str]
     """Every key of the language below a model: unknown ones are compared with all, whatever their level."""
     keys: set[str] = set()
 
-    def walk(schema: Any) -> None:
+    def walk(schema: object) -> None:
         if isinstance(schema, dict):
             keys.update(schema.get("properties", {}))
             for part in schema.values():
@@ -175,17 +176,15 @@ def _known_keys(model: type[Signature] | type[Block] | type[Filter]) -> set[str]
     return keys
 
 
-def _duplicates(entries: Sequence[Entry]) -> list[Problem]:
-    problems: list[Problem] = []
-    for key in ("name", "id"):
-        first: dict[str, Entry] = {}
-        for entry in entries:
-            value = getattr(entry.model, key)
-            if value is None:
+def _duplicates(entries: Sequence[Entry]) -> Iterator[Problem]:
+    """Names and ids that two documents have; the folder of a signature is a name of it."""
+    first: dict[str, tuple[Entry, str]] = {}
+    for entry in entries:
+        named = {"folder": entry.slug, "name": entry.model.name, "id": entry.model.id}
+        for key, value in named.items():
+            if not value:
                 continue
-            if value in first:
-                other = first[value].document
-                where = f"{other.path}:{other.where((key,))[0]}"
-                problems.append(entry.document.problem((key,), f"duplicate {key} '{value}'", f"{where} has it already"))
-            first.setdefault(value, entry)
-    return problems
+            other, its_key = first.setdefault(value, (entry, key))
+            if other is not entry:
+                where = f"{other.document.path}:{other.document.where((its_key,))[0]}"
+                yield entry.document.problem((key,), f"duplicate {key} '{value}'", f"{where} has it already")

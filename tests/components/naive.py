@@ -159,8 +159,11 @@ class Naive:
         return {group: hits for group, hits in found.items() if hits}
 
     def evidence(self, rule: Mapping[str, Any]) -> list[tuple[str, Row, Group]]:
-        """(detection, row, group) of all rows that speak for a rule."""
-        whole = rule["type"] in ("ratio", "baseline", "absence")
+        """(detection, row, group) of all rows that speak for a rule; for a silence, one where it begins."""
+        if rule["type"] == "absence":
+            silences = [(group, start) for group, hits in self.hits(rule).items() for start in sorted({hit.start for hit in hits})]
+            return [(rule["of"], Row(f"{group}@{t}", t, frozenset(), {}), group) for group, t in silences]
+        whole = rule["type"] in ("ratio", "baseline")
         found = []
         for name in _speaking(rule):
             if name not in self.rules:
@@ -326,7 +329,7 @@ def _speaking(rule: Mapping[str, Any]) -> list[str]:
         return list(dict.fromkeys([rule["cause"]["rule"], *(effect["rule"] for effect in rule["effects"])]))
     if isinstance(rule.get("condition"), str):
         return [name for name in rule["rules"] if name in rule["condition"].replace("not ", "not_").split()]
-    return list(rule["rules"]) if "rules" in rule else [] if rule["type"] == "absence" else [rule["of"]]
+    return list(rule["rules"]) if "rules" in rule else [rule["of"]]
 
 
 def _value(fields: Mapping[str, Hashable], measured: Sequence[str]) -> Hashable:
