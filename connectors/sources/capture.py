@@ -14,7 +14,6 @@ goes on. Plain, `.gz` and `.zst` files. Symbolic links that lead out of the fold
 """
 
 import gzip
-import io
 import os
 import re
 import zlib
@@ -28,6 +27,7 @@ import zstandard
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from connectors.compressed import zstd
 from pipeline.errors import CaptureError
 from pipeline.model.stream import RawBatch, Stream
 
@@ -124,8 +124,7 @@ def _open(path: Path) -> IO[bytes] | gzip.GzipFile:
     if path.name.endswith(".gz"):
         return gzip.open(path, "rb")
     if path.name.endswith(".zst"):
-        raw = path.open("rb")
-        return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True, closefd=True))
+        return zstd(path.open("rb"))
     return path.open("rb")
 
 
@@ -133,10 +132,14 @@ def open_capture(root: Path) -> Capture:
     """The capture in a folder. Raises CaptureError where there is none."""
     if not root.is_dir():
         raise CaptureError(f"reading the capture {root}: there is no such folder; name one that holds capture.yaml")
-    settings = _settings(root)
-    nodes = settings.get("nodes") if isinstance(settings.get("nodes"), dict) else {}
+    troubles: list[str] = []
+    settings = _settings(root, troubles)
+    cluster = settings.get("cluster")
+    if cluster is not None and not isinstance(cluster, str | int):
+        troubles.append("capture.yaml: `cluster` is no name, ignored")
+        cluster = None
     capture = Capture(
-        root, str(settings.get("cluster") or ""), str(settings.get("title") or root.name), nodes or {}, []
+        root, str(cluster or ""), str(settings.get("title") or root.name), _node_facts(settings, troubles), [], troubles
     )
     for path in _walk(root, capture):
         stream = stream_of(path.relative_to(root).as_posix(), capture)
@@ -145,22 +148,37 @@ def open_capture(root: Path) -> Capture:
         elif path.relative_to(root).as_posix() not in _IGNORED:
             capture.troubles.append(f"{path.relative_to(root)}: not part of a capture's layout, ignored")
     if not capture.files:
-        raise CaptureError(
-            f"reading the capture {root}: it holds nothing to read; see the layout of captures in the README"
-        )
+        raise CaptureError(f"reading the capture {root}: it holds nothing to read; see the layout of captures in the README")
     return capture
 
 
-def _settings(root: Path) -> dict[str, Any]:
+def _settings(root: Path, troubles: list[str]) -> dict[str, Any]:
     path = root / "capture.yaml"
+    if not path.exists():
+        troubles.append("capture.yaml: there is none, so the cluster's name and the boot times of the nodes are unknown")
+        return {}
     try:
-        loaded = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")) if path.exists() else {}
+        loaded = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, YAMLError) as error:
         line = getattr(getattr(error, "problem_mark", None), "line", 0) + 1
-        raise CaptureError(
-            f"reading the capture {root}: {path}:{line}: {' '.join(str(error).split())}; mend the file"
-        ) from error
-    return loaded if isinstance(loaded, dict) else {}
+        raise CaptureError(f"reading the capture {root}: {path}:{line}: {' '.join(str(error).split())}; mend the file") from error
+    if isinstance(loaded, dict):
+        return loaded
+    troubles.append("capture.yaml: it is no map, ignored")
+    return {}
+
+
+def _node_facts(settings: Mapping[str, Any], troubles: list[str]) -> dict[str, dict[str, Any]]:
+    """The nodes that capture.yaml names, with what is known of each."""
+    nodes = settings.get("nodes")
+    if not isinstance(nodes, dict):
+        if nodes is not None:
+            troubles.append("capture.yaml: `nodes` is no map of names, ignored")
+        return {}
+    for name, facts in nodes.items():
+        if not isinstance(facts, dict | None):
+            troubles.append(f"capture.yaml: node {name} should have boot_time and zone, ignored")
+    return {str(name): facts if isinstance(facts, dict) else {} for name, facts in nodes.items()}
 
 
 def _walk(root: Path, capture: Capture) -> Iterator[Path]:
@@ -186,9 +204,7 @@ def stream_of(relative: str, capture: Capture) -> Stream | None:
     parts = plain.split("/")
     if len(parts) == 3 and parts[0] == "nodes" and parts[2] in _NODE_FILES:  # noqa: PLR2004 (nodes/<node>/<file>)
         envelope, fmt = _NODE_FILES[parts[2]]
-        return Stream(
-            plain, envelope, fmt, cluster=capture.cluster or None, node=parts[1], boot_time=_boot(capture, parts[1])
-        )
+        return Stream(plain, envelope, fmt, cluster=capture.cluster or None, node=parts[1], boot_time=_boot(capture, parts[1]))
     if plain == "cluster/events.jsonl":
         return Stream(plain, "plain", "k8s.events", cluster=capture.cluster or None)
     if plain == "cluster/objects.jsonl":
@@ -199,7 +215,7 @@ def stream_of(relative: str, capture: Capture) -> Stream | None:
 
 
 def _boot(capture: Capture, node: str) -> datetime | None:
-    value = (capture.nodes.get(node) or {}).get("boot_time")
+    value = capture.nodes.get(node, {}).get("boot_time")
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", value.replace("Z", "+00:00")))

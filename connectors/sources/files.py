@@ -15,6 +15,7 @@ from typing import IO
 
 import zstandard
 
+from connectors.compressed import zstd
 from pipeline.errors import UsageError
 
 STDIN = "-"
@@ -74,6 +75,5 @@ def _open(name: str) -> IO[bytes] | gzip.GzipFile:
     if head.startswith(b"\x1f\x8b"):
         return gzip.GzipFile(fileobj=buffered, mode="rb")
     if head == b"\x28\xb5\x2f\xfd":
-        reader = zstandard.ZstdDecompressor().stream_reader(buffered, read_across_frames=True)
-        return io.BufferedReader(reader)
+        return zstd(buffered)
     return buffered

@@ -114,13 +114,12 @@ def _block(envelope: str | None, fmt: str | None, batches: list[RawBatch]) -> Bl
         if len(batches) == 1
         else b"".join(batch.data if batch.data.endswith(b"\n") else batch.data + b"\n" for batch in batches)
     )
-    counts = [batch.data.count(b"\n") + (not batch.data.endswith(b"\n")) for batch in batches]
     lines, damaged = read_lines(data)
     segments = (
         pl.repeat(0, len(lines), dtype=pl.UInt32, eager=True)
         if len(batches) == 1
         else pl.select(
-            pl.lit(pl.Series(range(len(batches)), dtype=pl.UInt32)).repeat_by(pl.lit(pl.Series(counts))).explode()
+            pl.lit(pl.Series(range(len(batches)), dtype=pl.UInt32)).repeat_by(pl.lit(pl.Series(_line_counts(batches)))).explode()
         ).to_series()
     )
     ends = (lines.str.len_bytes().cast(pl.Int64) + 1).cum_sum()
@@ -130,6 +129,10 @@ def _block(envelope: str | None, fmt: str | None, batches: list[RawBatch]) -> Bl
         starts = pl.Series([0, *(match.end() for match in re.finditer(b"\n", data))], dtype=pl.Int64).head(len(lines))
         data = "\n".join(lines).encode() + b"\n"
     return Block(envelope, fmt, batches, data, lines, ends, starts, segments, damaged)
+
+
+def _line_counts(batches: Sequence[RawBatch]) -> list[int]:
+    return [batch.data.count(b"\n") + (not batch.data.endswith(b"\n")) for batch in batches]
 
 
 def read_lines(data: bytes) -> tuple[pl.Series, bool]:
@@ -153,3 +156,11 @@ def glue(block: Block) -> Block:
         .agg(pl.col("record").str.join("\n"), pl.col("end").last(), pl.col("start", "seg").first())
     )
     return dataclasses.replace(block, lines=glued["record"], ends=glued["end"], starts=glued["start"], segments=glued["seg"])
+
+
+def fill_owner(rows: pl.DataFrame, owners: pl.DataFrame) -> pl.DataFrame:
+    """What the stream knows of a row's writer, where the row itself does not tell."""
+    renamed = owners.rename({column: f"_{column}" for column in OWNER})
+    joined = rows.join(renamed, on="_seg", how="left", maintain_order="left")
+    filled = joined.with_columns(pl.coalesce(column, f"_{column}").alias(column) for column in OWNER)
+    return filled.drop(f"_{column}" for column in OWNER)

@@ -4,7 +4,7 @@ Pure: an outcome is a function of the rows, the counts, the topology and the wat
 were made of, so that a batch costs only the rules it touches.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -45,7 +45,6 @@ class Correlator:
         self._ruleset = ruleset
         self._state = state
         self._views = views
-        self._plan_of = {(name.name, plan.keys): plan for plan in plans for name in plan.detections}
         self._plans = plans
         self._counts: dict[str, pl.DataFrame] = {}
         self._outcomes: dict[str, tuple[object, Outcome]] = {}
@@ -103,9 +102,12 @@ class Correlator:
             taken = frame.with_columns(pl.col(str(source)).alias(f"h{at}") for at, source in enumerate(sources))
             plain = taken.drop(column for column in taken.columns if column.startswith("g") and column[1:].isdigit())
             return plain.rename({f"h{at}": f"g{at}" for at in range(len(sources))})
-        plan = self._plan(rule, name)
-        frame = self._counted_rows(plan, name) if plan else self._views.rows(name)
-        if rule.correlation.type in aggregate.COUNTED and not plan:
+        keys = aggregate.key_columns(rule, name)
+        if plans := self._plans_of(rule, name):
+            parts = [self._counted_rows(plan, name).with_columns(pl.lit(name).alias("detection")) for plan in plans]
+            return pl.concat([_grouped(part, keys, show) for part in parts], how="diagonal_relaxed")
+        frame = self._views.rows(name)
+        if rule.correlation.type in aggregate.COUNTED:
             # All-rows rules work on whole seconds, also where a detection happens to be counted by its matched rows.
             frame = frame.with_columns(pl.col("t") // windows.MICRO * windows.MICRO)
         return _grouped(frame.with_columns(pl.lit(name).alias("detection")), aggregate.key_columns(rule, name), show)
@@ -312,32 +314,32 @@ class Correlator:
         grouped = summed.group_by(keys, maintain_order=True).agg("t", "of", "among")
         return {row[: len(keys)]: Seconds(*row[len(keys) :]) for row in grouped.iter_rows()}
 
-    def _plan(self, rule: Rule, name: str) -> aggregate.Plan | None:
-        if rule.correlation.type not in aggregate.COUNTED:
-            return None
+    def _plans_of(self, rule: Rule, name: str) -> list[aggregate.Plan]:
+        """The plans by which the rows of `name` are counted for a rule, one for every kind of row; none where it is not counted."""
         found = self._ruleset.detections.get(name)
-        return self._plan_of.get((name, aggregate.raw_keys(rule, found))) if found else None
+        if rule.correlation.type not in aggregate.COUNTED or found is None or not aggregate.counted(found):
+            return []
+        keys = set(aggregate.raw_keys(rule, found))
+        fitting = [p for p in self._plans if keys <= set(p.keys) and any(d.name == name for d in p.detections)]
+        return list({plan.source: plan for plan in reversed(fitting)}.values())
 
     def _counts_of(self, rule: Rule, name: str, *, grouped: bool = True) -> pl.DataFrame:
         """`g*`, t (start of the second), n: all-rows counts where there are, else counts of matched rows."""
-        plan = self._plan(rule, name)
         wanted = aggregate.key_columns(rule, name) if grouped else []
-        if plan is not None:
-            summed = aggregate.summed(rule)
-            number = (
-                pl.col(f"s:{name}:{summed[0]}")
-                if summed and name == getattr(rule.correlation, "of", None)
-                else pl.col(f"n:{name}")
-            )
-            counts = self._tested(self._all_counts(plan), name)
-            frame = counts.with_columns(number.cast(pl.Float64).alias("n"), pl.col("second").alias("t"))
-            frame = frame.filter(pl.col("n") > 0)
-        else:
-            second = pl.col("t") // windows.MICRO * windows.MICRO
-            frame = self._views.rows(name).with_columns(second.alias("t"), pl.col("w").cast(pl.Float64).alias("n"))
-        return _grouped(frame.with_columns(pl.int_range(pl.len()).alias("id")), wanted, ("n",)).select(
-            pl.selectors.matches(r"^g\d+$"), "t", "n"
-        )
+        if plans := self._plans_of(rule, name):
+            summed = aggregate.summed(rule) if name == getattr(rule.correlation, "of", None) else ()
+            number = f"s:{name}:{summed[0]}" if summed else f"n:{name}"
+            parts = [self._number(plan, name, number, wanted) for plan in plans]
+            return pl.concat(parts)
+        second = pl.col("t") // windows.MICRO * windows.MICRO
+        frame = self._views.rows(name).with_columns(second.alias("t"), pl.col("w").cast(pl.Float64).alias("n"))
+        return _numbers(frame, wanted)
+
+    def _number(self, plan: aggregate.Plan, name: str, number: str, keys: Sequence[str]) -> pl.DataFrame:
+        """One plan's counts (or sums) of a detection: `g*`, t, n."""
+        counts = self._tested(self._all_counts(plan), name)
+        frame = counts.with_columns(pl.col(number).cast(pl.Float64).alias("n"), pl.col("second").alias("t"))
+        return _numbers(frame.filter(pl.col("n") > 0), keys)
 
     def _tested(self, counts: pl.DataFrame, name: str) -> pl.DataFrame:
         """The counts that also pass what a detection asks of topology."""
@@ -473,6 +475,12 @@ def _grouped(frame: pl.DataFrame, keys: Sequence[str], show: Sequence[str]) -> p
         if names
         else grouped.select(kept)
     )
+
+
+def _numbers(frame: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
+    """`g*`, t, n of a frame with t and n."""
+    numbered = frame.with_columns(pl.int_range(pl.len()).alias("id"))
+    return _grouped(numbered, keys, ("n",)).select(pl.selectors.matches(r"^g\d+$"), "t", "n")
 
 
 def _empty(keys: int) -> pl.DataFrame:

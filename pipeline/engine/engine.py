@@ -10,6 +10,7 @@ incidents after `finish` are the same.
 
 import pickle
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -17,12 +18,13 @@ import polars as pl
 from pipeline import parsers
 from pipeline.engine import aggregate, explain, incidents, objects, retention, support
 from pipeline.engine.blocks import read_lines
+from pipeline.engine.clocks import SECOND
 from pipeline.engine.correlate import Correlator
 from pipeline.engine.incidents import Span
-from pipeline.engine.clocks import SECOND
-from pipeline.engine.intake import Intake, by_minute
+from pipeline.engine.intake import Intake
 from pipeline.engine.matching import Matcher
 from pipeline.engine.state import Limits, State
+from pipeline.engine.times import by_minute
 from pipeline.engine.views import Views
 from pipeline.errors import StateError
 from pipeline.model import columns
@@ -75,13 +77,23 @@ class Engine:
                 self._samples(batch)
             else:
                 text.append(batch)
-        taken = self._intake.read(text, self.state, self._observed())
-        for plan, counts in taken.counts:
+        for plan, counts in self._intake.read(text, self.state, self._now()):
             before = self.state.aggregates.get(plan)
             self.state.aggregates[plan] = counts if before is None else pl.concat([before, counts.select(before.columns)])
             self._correlator.new_counts(plan)
-        self._views.touch(self._matcher.keep(taken.rows, taken.active, self.state, self._observed()))
+        if self._intake.candidates.due():
+            self._match()
+
+    def _match(self) -> None:
+        """Parse the waiting candidates, keep those that match, and keep memory bounded."""
+        candidates = self._intake.candidates
+        frames = candidates.take(self.state, self._now())
+        self._views.touch(self._matcher.keep(frames, candidates.active, self.state))
+        candidates.active.clear()
         self._bound()
+
+    def _now(self) -> datetime:
+        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=self._observed())
 
     def _observed(self) -> int:
         """The newest plausible event time fed so far."""
@@ -92,6 +104,7 @@ class Engine:
 
         With `at` (microseconds), as if it were that time and every row up to it had arrived.
         """
+        self._match()
         if at is not None:
             now = until = at
         elif self._finished:
@@ -152,6 +165,7 @@ class Engine:
 
     def evidence(self) -> dict[str, int]:
         """Matched rows by detection."""
+        self._match()
         return {name: len(self._views.rows(name)) for name in self._ruleset.detections}
 
     def finish(self) -> None:
@@ -160,6 +174,7 @@ class Engine:
 
     def snapshot(self) -> bytes:
         """The state as bytes."""
+        self._match()
         return pickle.dumps((self._ruleset.digest, self.cluster, self.state))
 
     @classmethod

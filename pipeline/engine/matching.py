@@ -40,13 +40,14 @@ class Matcher:
         """The columns that rules look at, beyond what names the writer: rows that differ in them are never folded."""
         self._detections = ruleset.detections
 
-    def keep(self, frames: Iterable[pl.DataFrame], active: Iterable[str], state: State, now: int) -> set[str]:
+    def keep(self, frames: Iterable[pl.DataFrame], active: Iterable[str], state: State) -> set[str]:
         """Match parsed rows, add them to the state; gives the detections that have new rows."""
         parts = [frame for frame in frames if not frame.is_empty()]
         if not parts:
             return set()
         rows = pl.concat(parts, how="diagonal_relaxed")
-        rows = _dated(rows, now)
+        # A row without a time of its own is taken to be of the moment it came.
+        rows = rows.with_columns(pl.coalesce("@timestamp", "observed").alias("@timestamp"))
         rows = self._timely(rows, state)
         chosen = [self._detections[name] for name in active] + [
             d for d in self._detections.values() if d.dense and not d.literals
@@ -108,12 +109,6 @@ def _named(correlation: object) -> set[str]:
     ):
         found |= set(getattr(part, "field", None) or ())
     return found
-
-
-def _dated(rows: pl.DataFrame, now: int) -> pl.DataFrame:
-    """Rows without a time of their own get the newest time known when they came (`observed`)."""
-    observed = pl.lit(now).cast(columns.TIME)
-    return rows.with_columns(pl.col("@timestamp").fill_null(observed).alias("@timestamp"))
 
 
 def _with_programs(rows: pl.DataFrame) -> pl.DataFrame:

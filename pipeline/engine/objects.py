@@ -4,13 +4,12 @@ A record is `{"at": RFC 3339, "type": "ADDED|MODIFIED|DELETED", "object": {...}}
 so they are read one by one; everything built on them is derived from the set of versions, whatever their order of arrival.
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
-
-import json
 
 FOREVER = 2**62
 """Microseconds since 1970 for what has not ended."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from pipeline.engine.blocks import Block
+from pipeline.engine.blocks import Block, fill_owner
 from pipeline.engine.state import Limits, Part, State
 from pipeline.model import columns
 from pipeline.parsers import Context
@@ -19,23 +19,24 @@ class Merged:
     covered: pl.Series
 
 
-def merge(block: Block, state: State, limits: Limits) -> Merged | None:
+def merge(block: Block, tagged: pl.Series, state: State, limits: Limits) -> Merged | None:
     """Put the partial lines of a block together, with what `state` kept of earlier blocks; None where there are none.
 
-    A message has the time and the identity of its first part. What has no end yet waits in `state`.
+    `tagged` are the rows that may be parts. A message has the time and the identity of its first part. What has no end yet
+    waits in `state`.
     """
     streams = [batch.stream.id for batch in block.batches]
     waiting = {identity for identity, _ in state.parts}
-    tagged = block.lines.str.contains(" std(?:out|err) P") & block.lines.str.contains(r"^\S+ std(?:out|err) P")
-    concerned = set(block.segments.filter(tagged).unique().to_list()) | {at for at, s in enumerate(streams) if s in waiting}
+    concerned = {at for at, stream in enumerate(streams) if stream in waiting}
+    if len(tagged):
+        sure = block.lines.gather(tagged).str.contains(r"^\S+ std(?:out|err) P")
+        concerned |= set(block.segments.gather(tagged.filter(sure)).unique().to_list())
     if not concerned:
         return None
     numbers = block.segments.is_in(sorted(concerned)).arg_true().cast(pl.UInt32)
     frame = pl.DataFrame({"record": block.lines.gather(numbers)})
     rows = cri.ENVELOPE.unwrap(frame, Context()).with_columns(
-        numbers.alias("_line"),
-        block.segments.gather(numbers).alias("_seg"),
-        block.identities(numbers).alias("event.id"),
+        numbers.alias("_line"), block.segments.gather(numbers).alias("_seg"), block.identities(numbers).alias("event.id")
     )
     return _runs(rows.drop_nulls("message"), block, state, limits)
 
@@ -45,7 +46,7 @@ def _runs(rows: pl.DataFrame, block: Block, state: State, limits: Limits) -> Mer
     covered: list[int] = []
     partial = rows["partial"].to_list()
     outputs = list(zip(rows["_seg"].to_list(), rows["log.iostream"].to_list(), strict=True))
-    open_ = {key for key in state.parts}
+    open_ = set(state.parts)
     for at, (segment, output) in enumerate(outputs):
         stream = block.batches[segment].stream
         key = (stream.id, output or "")
@@ -69,11 +70,5 @@ def _runs(rows: pl.DataFrame, block: Block, state: State, limits: Limits) -> Mer
 
 
 def _frame(whole: list[dict[str, object]], block: Block) -> pl.DataFrame:
-    from pipeline.engine.blocks import OWNER
-
     schema = {**columns.UNWRAPPED, "_line": pl.UInt32(), "_seg": pl.UInt32(), "event.id": pl.String()}
-    rows = pl.DataFrame(whole, schema=schema)
-    owners = block.owners().rename({column: f"_{column}" for column in OWNER})
-    joined = rows.join(owners, on="_seg", how="left", maintain_order="left")
-    filled = joined.with_columns(pl.coalesce(column, f"_{column}").alias(column) for column in OWNER)
-    return filled.drop(f"_{column}" for column in OWNER)
+    return fill_owner(pl.DataFrame(whole, schema=schema), block.owners())

@@ -13,7 +13,6 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.engine import objects
 from pipeline.engine.objects import FOREVER, Key, Version
 
 FORMER = 15 * 60 * 1_000_000

@@ -55,13 +55,15 @@ class Cheap:
     `expr` takes the expression of the text, which is the bare message or the message behind a CRI header, so it must be
     anchored by what is inside the message or by the end of the line. It gives a String (a slice; null or junk where the
     line is of another kind); a group is kept only when `valid` (regex, whole string) matches and `cast` succeeds.
-    `source` is the kind of row the column belongs to.
+    `source` is the kind of row the column belongs to. `few`: it has few distinct values, so that rows may be grouped by it.
+    For a List column the slice is its last element.
     """
 
     source: str
     expr: Callable[[pl.Expr], pl.Expr]
     valid: str
     cast: pl.DataType = field(default_factory=pl.String)
+    few: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,9 +47,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     return loaded
 
 
-def run(
-    cases: Sequence[Mapping[str, Any]], signature: str, ruleset: RuleSet, *, ways: Sequence[str] = WAYS
-) -> Iterator[Result]:
+def run(cases: Sequence[Mapping[str, Any]], signature: str, ruleset: RuleSet, *, ways: Sequence[str] = WAYS) -> Iterator[Result]:
     """Run cases; one result a case and way."""
     for case in cases:
         name = str(case["case"])
@@ -136,9 +134,7 @@ def compare(incidents: Sequence[Incident], expected: Mapping[str, Any]) -> list[
     for wanted in expected.get("incidents") or []:
         same = [top for top in tops if top.signature == wanted["signature"] and _has(top, wanted.get("group") or {})]
         if not same:
-            failures.append(
-                f"expected {wanted['signature']} {dict(wanted.get('group') or {})}, there is {_listed(real)}"
-            )
+            failures.append(f"expected {wanted['signature']} {dict(wanted.get('group') or {})}, there is {_listed(real)}")
             continue
         tops.remove(same[0])
         failures.extend(_compare(same[0], wanted, real))
@@ -149,16 +145,13 @@ def compare(incidents: Sequence[Incident], expected: Mapping[str, Any]) -> list[
 
 
 def _has(incident: Incident, group: Mapping[str, str]) -> bool:
-    return all(
-        incident.group.get(key) == value or value in incident.entities.get(key, {}) for key, value in group.items()
-    )
+    return all(incident.group.get(key) == value or value in incident.entities.get(key, {}) for key, value in group.items())
 
 
 def _listed(incidents: Sequence[Incident]) -> str:
     by_id = {incident.id: incident for incident in incidents}
     names = [
-        f"{i.signature} {dict(i.group)}" + (f" under {by_id[i.cause].signature}" if i.cause in by_id else "")
-        for i in incidents
+        f"{i.signature} {dict(i.group)}" + (f" under {by_id[i.cause].signature}" if i.cause in by_id else "") for i in incidents
     ]
     return "; ".join(names) or "nothing"
 

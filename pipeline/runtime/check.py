@@ -85,15 +85,11 @@ def _compare(incident: Incident, root: Mapping[str, Any], real: Sequence[Inciden
     if "started" in root:
         low, high = (_time(value) for value in root["started"])
         if not low <= incident.started <= high:
-            found.append(
-                f"{incident.signature}: started {rfc3339(incident.started)}, expected {rfc3339(low)} to {rfc3339(high)}"
-            )
+            found.append(f"{incident.signature}: started {rfc3339(incident.started)}, expected {rfc3339(low)} to {rfc3339(high)}")
     if "detected_within" in root:
         took = incident.detected - incident.started
         if took > parse_duration(root["detected_within"]):
-            found.append(
-                f"{incident.signature}: detected after {took / 1e6:.1f} s, expected within {root['detected_within']}"
-            )
+            found.append(f"{incident.signature}: detected after {took / 1e6:.1f} s, expected within {root['detected_within']}")
     below = _below(incident, real)
     missing = [symptom for symptom in root.get("symptoms") or [] if symptom not in below]
     return found + [f"{incident.signature}: {symptom} does not hang below it" for symptom in missing]

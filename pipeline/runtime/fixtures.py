@@ -163,9 +163,7 @@ def records(case: Mapping[str, Any]) -> list[Record]:
     for entry in sorted(case.get("topology") or [], key=lambda entry: moment(entry.get("at", "0s"))):
         world.add(entry)
     topology = Stream("case/objects", None, "k8s.objects", cluster=CLUSTER)
-    found = [
-        Record(micros(at), topology, number, _line(json.dumps(body))) for number, (at, body) in enumerate(world.records)
-    ]
+    found = [Record(micros(at), topology, number, _line(json.dumps(body))) for number, (at, body) in enumerate(world.records)]
     for number, entry in enumerate(case.get("lines") or []):
         for repeat, at in enumerate(_moments(entry)):
             stream, text = _record(entry, at, repeat, number)

@@ -11,9 +11,7 @@ from pipeline.model.stream import Stream
 _RFC = rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?"
 _FIRST = re.compile(_RFC)
 _AT = re.compile(rb'"at"\s*:\s*"(' + _RFC + rb')"')
-_EVENT = re.compile(
-    rb'"(?:lastObservedTime|lastTimestamp|eventTime|firstTimestamp|creationTimestamp)"\s*:\s*"(' + _RFC + rb')"'
-)
+_EVENT = re.compile(rb'"(?:lastObservedTime|lastTimestamp|eventTime|firstTimestamp|creationTimestamp)"\s*:\s*"(' + _RFC + rb')"')
 _EPOCH = re.compile(
     rb'"(?:__REALTIME_TIMESTAMP|date|@timestamp|timeUnixNano|timestamp)"\s*:\s*"?(\d{10,19})(\.\d+)?|\[\s*"(\d{19})"'
 )

@@ -14,8 +14,12 @@ import polars as pl
 from pipeline.model.stream import RawBatch, Stream
 from pipeline.runtime import linetime
 
-BUDGET = 16 << 20
+BUDGET = 24 << 20
 """Bytes read ahead over all files."""
+BLOCK = 8 << 20
+"""Bytes read of a file at once at the most."""
+AHEAD = 20_000_000
+"""Microseconds by which a whole block may run ahead of the slowest file: within the lateness of the engine."""
 JITTER = 25_000_000
 """Microseconds by which a shuffled record may be late: within the lateness of the engine."""
 FOREVER = 2**62
@@ -47,7 +51,7 @@ class _Cursor:
         batch = self.batch
         if batch is None:
             return None
-        if self.last <= horizon:
+        if self.last <= horizon + AHEAD:
             self.batch = None
             return batch
         at = _split(batch, horizon)
@@ -59,7 +63,7 @@ class _Cursor:
 
 def merged(files: Sequence[tuple[Stream, Reader]]) -> Iterator[list[RawBatch]]:
     """Batches of all files by time. Small captures come as one; large ones in pieces of about `BUDGET` bytes."""
-    block = max(256 << 10, BUDGET // max(1, len(files)))
+    block = min(BLOCK, max(256 << 10, BUDGET // max(1, len(files))))
     cursors = [_Cursor(stream, read(block)) for stream, read in files]
     while True:
         for cursor in cursors:

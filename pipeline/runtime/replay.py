@@ -41,9 +41,7 @@ class Options:
     restart_every: int | None = None
 
 
-def run(
-    path: Path, ruleset: RuleSet, *, options: Options | None = None, progress: Callable[[int], None] | None = None
-) -> Replay:
+def run(path: Path, ruleset: RuleSet, *, options: Options | None = None, progress: Callable[[int], None] | None = None) -> Replay:
     """Replay the capture in a folder. Raises CaptureError when it cannot be read; `progress` is told the bytes taken in."""
     options = options or Options()
     capture = import_module("connectors.sources.capture").open_capture(path)
@@ -96,7 +94,7 @@ def _nodes(capture: Any) -> list[RawBatch]:
 def _troubles(engine: Engine) -> list[str]:
     """What the parsers did not understand, a line a kind with an example."""
     state = engine.state
-    lines = []
+    lines = [f"{name}: implausible times, which nothing else confirms, were not believed" for name in state.clocks.implausible()]
     for (metric, label), number in sorted(state.counts.items()):
         if metric in ("lines", "plain"):
             continue

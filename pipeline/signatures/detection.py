@@ -105,10 +105,16 @@ def _condition(value: object) -> str | list[str]:
     return value
 
 
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that `word` is most likely meant to be."""
+    found = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
 def nearest(word: str | None, known: Iterable[str]) -> str:
     """A hint that names the known word nearest to `word`, or nothing."""
-    found = difflib.get_close_matches(word or "", list(known), n=1, cutoff=0.6)
-    return f"did you mean '{found[0]}'?" if found else ""
+    found = closest(word or "", known)
+    return f"did you mean '{found}'?" if found else ""
 
 
 def tests(tree: Tree) -> Iterator[Test]:

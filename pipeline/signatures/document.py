@@ -19,6 +19,7 @@ from pipeline.errors import Problem
 Where = tuple[int, int]
 Loc = tuple[str | int, ...]
 MAX_DEPTH = 40
+BROKEN = "broken YAML"
 
 
 @dataclass(slots=True)
@@ -106,9 +107,9 @@ def parse(path: Path, text: str) -> tuple[list[Document], list[Problem]]:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        problems.append(Problem(path, line, column, f"broken YAML: {error.problem}", "mend the indentation or quoting"))
+        problems.append(Problem(path, line, column, f"{BROKEN}: {error.problem}", "mend the indentation or quoting"))
     except (YAMLError, ValueError, RecursionError) as error:
-        problems.append(Problem(path, 1, 1, f"broken YAML: {' '.join(str(error).split())}"))
+        problems.append(Problem(path, 1, 1, f"{BROKEN}: {' '.join(str(error).split())}"))
     return documents, problems
 
 

@@ -4,10 +4,12 @@
 works from the files.
 """
 
+import contextlib
 import hashlib
 import os
 import pickle
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from pydantic_core import ErrorDetails
 
 from pipeline.errors import Problem, SignatureError, UsageError
 from pipeline.model.vocabulary import Vocabulary
-from pipeline.signatures import compiler, document, lint
+from pipeline.signatures import compiler, document, lint, mend
 from pipeline.signatures.detection import nearest
 from pipeline.signatures.document import Document, Loc
 from pipeline.signatures.entry import Entry
@@ -71,10 +73,10 @@ def build(paths: Sequence[Path], vocabulary: Vocabulary, digest: str = "") -> tu
     for path in paths:
         documents, found = document.read(path)
         problems.extend(found)
-        for parsed in documents:
-            entry = _validate(parsed, problems)
-            if entry:
-                entries.append(entry)
+        read = [entry for parsed in documents if (entry := _validate(parsed, problems))]
+        entries.extend(read)
+        if any(problem.what.startswith(document.BROKEN) for problem in found):
+            entries.extend(_unread(path, {entry.name for entry in read}))
     problems.extend(_duplicates(entries))
     ruleset = compiler.compile_rules(entries, problems, digest or content_hash(paths), vocabulary)
     problems.extend(lint.check(entries, ruleset, vocabulary))
@@ -87,7 +89,8 @@ def content_hash(paths: Iterable[Path]) -> str:
     digest = hashlib.sha256(_version().encode())
     for path in paths:
         digest.update(str(path).encode())
-        digest.update(path.read_bytes())
+        with contextlib.suppress(OSError):  # said when it is read
+            digest.update(path.read_bytes())
     return digest.hexdigest()[:24]
 
 
@@ -130,13 +133,31 @@ def _validate(parsed: Document, problems: list[Problem]) -> Entry | None:
         return Entry(model.model_validate(value), parsed, slug)
     except ValidationError as error:
         problems.extend(_explain(parsed, model, item) for item in error.errors(include_url=False))
-        return None
+        line, _ = parsed.where(())
+        body = mend.mended(model, value, error, _known_keys(model), f"{parsed.path}:{line}")
+        return Entry(body, parsed, slug) if body is not None else _placeholder(parsed, slug, value.get("name"))
+
+
+def _placeholder(parsed: Document, slug: str | None, name: object) -> Entry:
+    """A document of which only the name is known: to name it elsewhere is no mistake."""
+    return Entry(Block.model_construct(title="?", name=name if isinstance(name, str) else None), parsed, slug)
+
+
+def _unread(path: Path, read: Container[str]) -> Iterator[Entry]:
+    """What a file that is no YAML would have defined, as far as can be seen."""
+    nothing = Document(path, None)
+    if path.name == RULE_FILE and path.parent.name not in read:
+        yield _placeholder(nothing, path.parent.name, None)
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    names = dict.fromkeys(re.findall(r"^name:[ \t]*['\"]?([\w.-]+)", text, re.MULTILINE))
+    yield from (_placeholder(nothing, None, name) for name in names if name not in read)
 
 
 def _kind(value: Mapping[str, Any]) -> type[Signature] | type[Block] | type[Filter]:
     if "filter" in value:
         return Filter
-    return Signature if {"version", "layer"} & set(value) else Block
+    own = SIGNATURE_KEYS & set(value)
+    return Signature if {"version", "layer"} & own or len(own) > len(SIGNATURE_KEYS) // 2 else Block
 
 
 def _drop_custom(parsed: Document, value: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:

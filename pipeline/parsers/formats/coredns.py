@@ -172,9 +172,9 @@ FORMAT: Final = Format(
     parse=parse,
     verbatim=frozenset(name for name, dtype in _COLUMNS.items() if dtype == pl.String()),
     cheap={
-        "dns.response_code": Cheap("coredns.query", lambda line: _word(_answer(line), 0), _RCODE),
-        "dns.flags": Cheap("coredns.query", lambda line: _word(_answer(line), 1), _FLAGS),
-        "dns.question.type": Cheap("coredns.query", lambda line: _word(_question(line).str.head(24), 0), _TYPE),
+        "dns.response_code": Cheap("coredns.query", lambda line: _word(_answer(line), 0), _RCODE, few=True),
+        "dns.flags": Cheap("coredns.query", lambda line: _word(_answer(line), 1), _FLAGS, few=True),
+        "dns.question.type": Cheap("coredns.query", lambda line: _word(_question(line).str.head(24), 0), _TYPE, few=True),
         "dns.question.name": Cheap("coredns.query", lambda line: _word(_question(line), 2), _NAME),
         "client.address": Cheap("coredns.query", _client, _ADDRESS),
     },

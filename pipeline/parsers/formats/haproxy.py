@@ -251,9 +251,9 @@ FORMAT: Final = Format(
     parse=parse,
     verbatim=frozenset(name for name, dtype in COLUMNS.items() if dtype == pl.String and name != "haproxy.state"),
     cheap={
-        "http.response.status_code": Cheap("haproxy.http", _cheap(_status), "[1-9][0-9]{2}", pl.Int64()),
-        "haproxy.termination_state": Cheap("haproxy.http", _cheap(_termination), "[A-Za-z-]{4}"),
-        "upstream.name": Cheap("haproxy.http", _cheap(_name), "[A-Za-z0-9_.:-]+"),
+        "http.response.status_code": Cheap("haproxy.http", _cheap(_status), "[1-9][0-9]{2}", pl.Int64(), few=True),
+        "haproxy.termination_state": Cheap("haproxy.http", _cheap(_termination), "[A-Za-z-]{4}", few=True),
+        "upstream.name": Cheap("haproxy.http", _cheap(_name), "[A-Za-z0-9_.:-]+", few=True),
     },
     containers=("haproxy.*", "kubernetes-ingress-controller"),
     images=("(?:.*/)?haproxy[^/]*", "haproxytech/.*"),

@@ -149,17 +149,13 @@ FORMAT: Final = Format(
     verbatim=frozenset(name for name, dtype in COLUMNS.items() if dtype == pl.String),
     cheap={
         "http.response.status_code": Cheap(
-            "ingress-nginx.access", _guarded(nginx_text.cheap_status), "[0-9]{3}", pl.Int64()
+            "ingress-nginx.access", _guarded(nginx_text.cheap_status), "[0-9]{3}", pl.Int64(), few=True
         ),
-        "http.response.bytes": Cheap(
-            "ingress-nginx.access", _guarded(nginx_text.cheap_bytes), "[0-9]{1,18}", pl.Int64()
-        ),
+        "http.response.bytes": Cheap("ingress-nginx.access", _guarded(nginx_text.cheap_bytes), "[0-9]{1,18}", pl.Int64()),
         "event.duration": Cheap("ingress-nginx.access", _duration, r"[0-9]{1,9}\.[0-9]{3}", pl.Float64()),
-        "upstream.name": Cheap("ingress-nginx.access", _name, "[A-Za-z0-9.-]{2,}|[A-Za-z0-9.]"),
+        "upstream.name": Cheap("ingress-nginx.access", _name, "[A-Za-z0-9.-]{2,}|[A-Za-z0-9.]", few=True),
         # One String, the address of the last attempt, where the full parse gives the list of all.
-        "upstream.address": Cheap(
-            "ingress-nginx.access", _address, r"[0-9]+(?:\.[0-9]+){3}|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*"
-        ),
+        "upstream.address": Cheap("ingress-nginx.access", _address, r"[0-9]+(?:\.[0-9]+){3}|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*"),
     },
     containers=("(?:rke2-)?ingress-nginx-controller", "nginx-ingress-controller"),
     images=("(?:.*/)?ingress-nginx/controller(?:-chroot)?", "(?:.*/)?nginx-ingress-controller"),

@@ -99,9 +99,7 @@ def _unwatched(messages: pl.Series) -> pl.DataFrame:
     """Texts to the columns `event`, its JSON text or null, and `watch`, the type of the record."""
     frame = pl.DataFrame({"text": messages}).with_columns(
         pl.when(pl.col("text").str.contains(r"^\s*\{")).then("text"),
-        inner=pl.when(pl.col("text").str.contains('"object"', literal=True))
-        .then("text")
-        .str.json_path_match("$.object"),
+        inner=pl.when(pl.col("text").str.contains('"object"', literal=True)).then("text").str.json_path_match("$.object"),
     )
     frame = frame.with_columns(watched=pl.col("inner").str.starts_with("{").fill_null(value=False))
     # Unchecked, two halves of an object in neighbouring rows would decode as one: each must be valid alone.

@@ -88,8 +88,6 @@ FORMAT = Format(
     columns=_COLUMNS,
     sources=("kernel",),
     parse=_parse,
-    verbatim=frozenset(
-        {"network.interface", "source.address", "destination.address", "process.killed", "kernel.cgroup"}
-    ),
+    verbatim=frozenset({"network.interface", "source.address", "destination.address", "process.killed", "kernel.cgroup"}),
     processes=("kernel",),
 )

@@ -60,7 +60,7 @@ FORMAT: Final = Format(
     parse=parse,
     verbatim=frozenset(name for name, dtype in COLUMNS.items() if dtype == pl.String),
     cheap={
-        "http.response.status_code": Cheap("nginx.access", _guarded(nginx_text.cheap_status), "[0-9]{3}", pl.Int64()),
+        "http.response.status_code": Cheap("nginx.access", _guarded(nginx_text.cheap_status), "[0-9]{3}", pl.Int64(), few=True),
         "http.response.bytes": Cheap("nginx.access", _guarded(nginx_text.cheap_bytes), "[0-9]{1,18}", pl.Int64()),
     },
     containers=("nginx", "nginx-ingress", "openresty"),

@@ -1,0 +1,111 @@
+"""Rows that some rule may want, on their way from unwrapped text to event columns.
+
+They wait until some two hundred thousand lines were read, since parsing, matching and joining cost by the call and not by the row.
+"""
+
+from datetime import datetime
+
+import polars as pl
+
+from pipeline import parsers
+from pipeline.engine import routing
+from pipeline.engine.state import State
+from pipeline.engine.times import by_minute
+from pipeline.model import columns
+from pipeline.model.stream import Stream
+from pipeline.parsers import Context
+
+GATHER = 200_000
+"""Lines read between two passes over the candidates among them."""
+NAMES = ("container.name", "container.image.name", "k8s.pod.app", "process.name", "k8s.pod.name")
+"""The columns by which a format is known without looking at the text, in the order of `routing.format_of`."""
+
+
+class Candidates:
+    """Unwrapped rows with identity and owner, and the detections that may match them."""
+
+    def __init__(self) -> None:
+        self.active: set[str] = set()
+        self.lines = 0
+        self._waiting: list[pl.DataFrame] = []
+        self._streams: dict[str, Stream] = {}
+
+    def add(self, rows: pl.DataFrame, streams: dict[str, Stream], hint: str | None, now: datetime) -> None:
+        """Let rows wait: the columns `UNWRAPPED` and `event.id`, and `_stream`, the id of each row's stream.
+
+        `hint` is the format that the stream's name gave; `now` is the time of rows that have none (`observed`).
+        """
+        if rows.is_empty():
+            return
+        self._streams.update(streams)
+        named = rows.with_columns(hints(rows, hint), pl.lit(now, columns.TIME).alias("observed"))
+        self._waiting.append(named.drop("line", "partial", "format"))
+
+    def due(self) -> bool:
+        """Whether enough lines were read since the last pass."""
+        return self.lines >= GATHER
+
+    def take(self, state: State, now: datetime) -> list[pl.DataFrame]:
+        """The waiting rows, parsed. `now` stands for the year where times are written without one."""
+        rows, self._waiting, self.lines = self._waiting, [], 0
+        if not rows:
+            return []
+        found: list[pl.DataFrame] = []
+        for (name,), part in pl.concat(rows).group_by("_format", maintain_order=True):
+            parsed = self._as(str(name), part, state, now) if name is not None else None
+            rest = part
+            if parsed is not None:
+                found.append(parsed.filter(pl.col("source").is_not_null()))
+                rest = part.filter(parsed["source"].is_null())
+            if not rest.is_empty():
+                found.extend(self._by_look(rest, None if name is None else str(name), state, now))
+        return found
+
+    def _by_look(self, rest: pl.DataFrame, name: str | None, state: State, now: datetime) -> list[pl.DataFrame]:
+        """Rows that no name (or the wrong one) led to a format: each by what it looks like."""
+        found: list[pl.DataFrame] = []
+        looked = rest.with_columns(routing.format_expr(pl.col("message")).alias("_format"))
+        for (other,), part in looked.group_by("_format", maintain_order=True):
+            parsed = self._as(str(other), part, state, now) if other is not None and other != name else None
+            unread = part if parsed is None else part.filter(parsed["source"].is_null())
+            if parsed is not None:
+                found.append(parsed.filter(pl.col("source").is_not_null()))
+            if not unread.is_empty():
+                state.counts["plain", name or "text"] += len(unread)
+                found.append(_events(unread.with_columns(pl.lit(routing.TEXT).alias("source")), None))
+        return found
+
+    def _as(self, name: str, part: pl.DataFrame, state: State, now: datetime) -> pl.DataFrame | None:
+        """Rows read by a format; times that stand only in the text move the clocks as well."""
+        fmt = parsers.all_formats().get(name)
+        if fmt is None:
+            return None
+        rows = _events(part, fmt.parse(part, Context(None, now)))
+        dated = pl.DataFrame({"s": part["_stream"], "before": part["@timestamp"], "after": rows["@timestamp"]})
+        late = dated.filter(pl.col("before").is_null() & pl.col("after").is_not_null())
+        for (identity,), group in late.group_by("s", maintain_order=True):
+            stream = self._streams[str(identity)]
+            state.clocks.hear(stream.id, name, stream.node, by_minute(group["after"].dt.epoch("us")))
+        return rows
+
+
+def hints(rows: pl.DataFrame, hint: str | None) -> pl.Expr:
+    """The format of each row as far as names tell: the envelope's word, the stream's, then the usual names."""
+    if hint is not None:
+        return pl.coalesce("format", pl.lit(hint)).alias("_format")
+    distinct = rows.select(NAMES).unique()
+    formats = [routing.format_of(*row) for row in distinct.iter_rows()]
+    named = distinct.with_columns(pl.Series("_named", formats, dtype=pl.String))
+    joined = rows.join(named, on=NAMES, how="left", nulls_equal=True, maintain_order="left")
+    return pl.coalesce("format", pl.lit(joined["_named"])).alias("_format")
+
+
+def _events(part: pl.DataFrame, parsed: pl.DataFrame | None) -> pl.DataFrame:
+    """Unwrapped rows and what their format read in them, as event rows."""
+    base = part.drop("_format", "_stream")
+    if parsed is None:
+        return base
+    clash = [name for name in parsed.columns if name in base.columns and name != "source"]
+    merged = base.hstack(parsed.rename({name: f"_{name}" for name in clash}))
+    filled = merged.with_columns(pl.coalesce(f"_{name}", name).alias(name) for name in clash)
+    return filled.drop(f"_{name}" for name in clash).with_columns(pl.coalesce("@timestamp", "event.time").alias("@timestamp"))
