@@ -15,6 +15,7 @@ from pipeline.model import columns
 from pipeline.model.stream import Stream
 from pipeline.parsers import Context
 
+EVENTS = "k8s.events"
 GATHER = 200_000
 """Lines read between two passes over the candidates among them."""
 NAMES = ("container.name", "container.image.name", "k8s.pod.app", "process.name", "k8s.pod.name")
@@ -71,7 +72,7 @@ class Candidates:
             if parsed is not None:
                 found.append(parsed.filter(pl.col("source").is_not_null()))
             if not unread.is_empty():
-                state.counts["plain", name or "text"] += len(unread)
+                _note(unread, name, state)
                 found.append(_events(unread.with_columns(pl.lit(routing.TEXT).alias("source")), None))
         return found
 
@@ -87,6 +88,15 @@ class Candidates:
             stream = self._streams[str(identity)]
             state.clocks.hear(stream.id, name, stream.node, by_minute(group["after"].dt.epoch("us")))
         return rows
+
+
+def _note(unread: pl.DataFrame, name: str | None, state: State) -> None:
+    """Count rows that stay plain text: ordinary in a container's log, trouble in a stream that holds only one kind of record."""
+    if name != EVENTS:
+        state.counts["plain", name or "text"] += len(unread)
+        return
+    state.counts["unparsed", EVENTS] += len(unread)
+    state.samples_of_trouble.setdefault(("unparsed", EVENTS), unread["message"][0][:200])
 
 
 def hints(rows: pl.DataFrame, hint: str | None) -> pl.Expr:

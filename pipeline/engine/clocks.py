@@ -93,18 +93,19 @@ class Clocks:
                 witnesses[minute].add(who)
         everyone = set().union(*witnesses.values()) if witnesses else set()
         frontier: int | None = None
+        accepted: set[int] = set()
         ordered = sorted(witnesses)
         for at, minute in enumerate(ordered):
             if frontier is not None and minute > frontier + AHEAD and len(everyone) > 1:
                 near = set().union(*(witnesses[m] for m in ordered[at:] if m <= minute + AHEAD))
                 if len(near) < 2:  # noqa: PLR2004 (one witness is not enough)
-                    break
+                    continue
             frontier = minute
-        limit = frontier if frontier is not None else -1
+            accepted.add(minute)
         newest = {
-            name: max(newest for minute, (_, newest) in clock.minutes.items() if minute <= limit)
+            name: max(newest for minute, (_, newest) in clock.minutes.items() if minute in accepted)
             for name, clock in self.streams.items()
-            if any(minute <= limit for minute in clock.minutes)
+            if not accepted.isdisjoint(clock.minutes)
         }
         self._trusted = (max(newest.values(), default=0), newest)
         return self._trusted

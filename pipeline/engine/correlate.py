@@ -131,7 +131,7 @@ class Correlator:
                 "t",
                 "w",
                 "id",
-                pl.lit(None, pl.String).alias("value"),
+                pl.lit(None).alias("value"),
                 pl.col("t").alias("start"),
             )
         places = [inner.keys.index(column) for column in wanted]
@@ -143,7 +143,7 @@ class Correlator:
         keys = {f"g{at}": pl.String() for at in range(len(wanted))}
         return pl.DataFrame(
             rows,
-            schema={**keys, "t": pl.Int64, "w": pl.Int64, "id": pl.String, "value": pl.String, "start": pl.Int64},
+            schema={**keys, "t": pl.Int64, "w": pl.Int64, "id": pl.String, "value": pl.Null, "start": pl.Int64},
             orient="row",
         )
 
@@ -262,7 +262,9 @@ class Correlator:
                 _effect(effect, part.get(group), correlation.timespan, absent=absent)
                 for (effect, absent), part in zip(asked, found, strict=True)
             ]
-            hits, missed = windows.cascade(series.t, effects, correlation.timespan, skew, until)
+            hits, missed = windows.cascade(
+                list(zip(series.t, series.start, strict=True)), effects, correlation.timespan, skew, until
+            )
             if hits:
                 outcome.hits[group] = sorted(hits)
             elif missed:
@@ -431,7 +433,7 @@ def _near(series: Series, correlation: EventCount | Value | Temporal, threshold:
 def _effect(effect: Effect, series: Series | None, span: int, *, absent: bool) -> Effects:
     found = series or Series([], [], [], [], [])
     distinct = effect.condition.field is not None
-    return Effects(found.t, found.w, found.value, effect.within or span, effect.condition.bounds(), distinct, absent)
+    return Effects(found.t, found.w, found.value, found.start, effect.within or span, effect.condition.bounds(), distinct, absent)
 
 
 def _positive(node: conditions.Node, *, sign: bool = True) -> set[str]:
@@ -451,7 +453,7 @@ def _value(frame: pl.DataFrame, fields: Sequence[str]) -> pl.Expr:
         if name in frame.columns
     ]
     if not named:
-        return pl.lit(None, pl.String).alias("value")
+        return pl.lit(None).alias("value")
     if len(named) == 1:
         return named[0].alias("value")
     return pl.concat_str([part.cast(pl.String) for part in named], separator="\x1f").alias("value")

@@ -187,13 +187,12 @@ class Engine:
 
     def _objects(self, batch: RawBatch) -> None:
         """Topology records: versions of objects, and when they were seen."""
-        lines, _ = read_lines(batch.data)
+        lines = self._lines(batch, OBJECTS)
         read = [
             (line, objects.read(line, f"{batch.stream.id}:{at}")) for at, line in zip(_offsets(batch, lines), lines, strict=True)
         ]
         good = [found for _, found in read if found is not None]
         bad = [line for line, found in read if found is None and line.strip()]
-        self.state.counts["lines", OBJECTS] += len(read)
         if bad:
             self.state.counts["unparsed", OBJECTS] += len(bad)
             self.state.samples_of_trouble.setdefault(("unparsed", OBJECTS), bad[0][:200])
@@ -205,9 +204,12 @@ class Engine:
 
     def _samples(self, batch: RawBatch) -> None:
         """Counter samples; only the counters that a rule names are kept."""
-        lines, _ = read_lines(batch.data)
+        lines = self._lines(batch, COUNTERS)
         frame = pl.DataFrame({"record": lines})
-        self.state.counts["lines", COUNTERS] += len(lines)
+        unread = proc.unknown(frame)["line"].unique()
+        if len(unread):
+            self.state.counts["unparsed", COUNTERS] += len(unread)
+            self.state.samples_of_trouble.setdefault(("unparsed", COUNTERS), lines[int(unread.min())][:200])  # type: ignore[arg-type]
         found = proc.samples(frame, self._counters)
         offsets = pl.Series(_offsets(batch, lines), dtype=pl.Int64)
         identity = pl.lit(f"{batch.stream.id}:") + pl.lit(offsets).gather(pl.col("line")).cast(pl.String)
@@ -226,6 +228,14 @@ class Engine:
         known = self.state.samples
         self.state.samples = rows if known is None else pl.concat([known, rows])
         self._views.new_samples()
+
+    def _lines(self, batch: RawBatch, label: str) -> pl.Series:
+        """The records of a batch that is read here, counted."""
+        lines, damaged = read_lines(batch.data)
+        self.state.counts["lines", label] += len(lines)
+        if damaged:
+            self.state.counts["invalid_utf8", label] += 1
+        return lines
 
     def _hear(self, batch: RawBatch, times: pl.Series) -> None:
         stream = batch.stream

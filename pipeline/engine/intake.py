@@ -14,7 +14,7 @@ import polars as pl
 from pipeline import parsers
 from pipeline.engine import aggregate, blocks, partial, routing, scan
 from pipeline.engine.blocks import Block, fill_owner
-from pipeline.engine.candidates import Candidates, hints
+from pipeline.engine.candidates import EVENTS, Candidates, hints
 from pipeline.engine.state import Limits, State
 from pipeline.engine.times import by_minute
 from pipeline.model.stream import RawBatch, Stream
@@ -28,7 +28,7 @@ PARTS = (" stdout p", " stderr p")
 """What every line that is only a part of a message contains (the scan is caseless)."""
 UNDECIDED = 10_000
 """Lines of an unnamed stream that are looked at for a format with an all-rows face."""
-ALWAYS = frozenset({"k8s.events"})
+ALWAYS = frozenset({EVENTS})
 """Formats of which every row is parsed."""
 
 Counts = list[tuple[str, pl.DataFrame]]
@@ -146,7 +146,10 @@ class Intake:
         return flags.to_series().arg_true().cast(pl.UInt32)
 
     def _look(self, block: Block, seconds: pl.Series, state: State) -> None:
-        """Clocks of every stream of a block of raw lines."""
+        """Clocks of every stream of a block of raw lines; a line without the runtime's time was not written by it."""
+        if missed := seconds.null_count():
+            state.counts["unparsed", CRI] += missed
+            state.samples_of_trouble.setdefault(("unparsed", CRI), block.lines.filter(seconds.is_null())[0][:200])
         if len(block.batches) == 1:
             self._hear(block.batches[0].stream, block, seconds.drop_nulls(), state)
             return
@@ -228,7 +231,7 @@ class Intake:
     ) -> pl.DataFrame:
         """Rows with their `event.id` and owner; what the envelope did not understand keeps its text and is counted."""
         unread = rows["message"].is_null()
-        if missed := int(unread.sum()):
+        if (missed := int(unread.sum())) and name != CRI:  # raw lines were counted as a whole
             state.counts["unparsed", name] += missed
             state.samples_of_trouble.setdefault(("unparsed", name), records.filter(unread)[0][:200])
         owned = rows.with_columns(

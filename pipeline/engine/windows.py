@@ -221,6 +221,7 @@ class Effects:
     t: list[int]
     w: list[int]
     value: list[Hashable]
+    start: list[int]
     within: int
     bounds: dict[str, float]
     distinct: bool
@@ -244,14 +245,16 @@ class Effects:
         return None
 
 
-def cascade(causes: Sequence[int], effects: Sequence[Effects], span: int, skew: int, until: int) -> tuple[list[Hit], list[int]]:
+def cascade(
+    causes: Sequence[tuple[int, int]], effects: Sequence[Effects], span: int, skew: int, until: int
+) -> tuple[list[Hit], list[int]]:
     """Causes that their effects prove, and those whose time ran out (near misses).
 
-    `absent` effects must not be complete when the time runs out; such a cause is decided at its deadline.
+    `causes` are (time, earliest evidence). `absent` effects must not be complete when the time runs out; such a cause is decided at its deadline.
     """
     hits: list[Hit] = []
     missed: list[int] = []
-    for cause in dict.fromkeys(causes):
+    for cause, begun in dict(sorted(causes, reverse=True)).items():
         needed = [effect.completed(cause, skew) for effect in effects if not effect.absent]
         waits = any(effect.absent for effect in effects)
         if any(at is None for at in needed):
@@ -261,13 +264,13 @@ def cascade(causes: Sequence[int], effects: Sequence[Effects], span: int, skew: 
             missed.append(cause)
             continue
         complete = max([cause, *(at for at in needed if at is not None)])
-        earliest = min([cause, *(_first(e, cause, skew) for e in effects if not e.absent)])
+        earliest = min([begun, *(_first(e, cause, skew) for e in effects if not e.absent)])
         hits.append(Hit(cause + span if waits else complete, earliest))
     return hits, missed
 
 
 def _first(effect: Effects, cause: int, skew: int) -> int:
-    return effect.t[bisect_left(effect.t, cause - skew)]
+    return min(effect.start[bisect_left(effect.t, cause - skew) : bisect_right(effect.t, cause + effect.within)])
 
 
 @dataclass(slots=True)

@@ -116,5 +116,5 @@ def parse(path: Path, text: str) -> tuple[list[Document], list[Problem]]:
 def _compose(text: str) -> Iterator[Node]:
     yaml = YAML(typ="rt", pure=True)
     for node in yaml.compose_all(text):
-        if node is not None:
+        if node is not None and node.value != "":  # nothing stands behind a separator
             yield node

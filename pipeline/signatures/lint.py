@@ -80,13 +80,14 @@ def _detection(entry: Entry, model: Block, ruleset: RuleSet, known: frozenset[st
     if found is None:
         return
     extracted = frozenset(found.extracted.values())
-    for column in sorted(found.columns - known - extracted):
+    unknown = sorted(found.columns - known - extracted)
+    for column in unknown:
         loc = _key_of(model.detection, ("detection",), column)
         yield entry.document.problem(loc, f"unknown column '{column}'", nearest(column, known))
     for column in sorted(set(model.extract) - known):
         yield entry.document.problem(("extract", column), f"unknown column '{column}'", nearest(column, known))
     yield from _unknown(entry, ("fields",), model.fields, known | extracted)
-    if found.literals is None and not (found.dense or found.cheap or model.expensive):
+    if found.literals is None and not (unknown or found.dense or found.cheap or model.expensive):
         yield entry.document.problem(
             ("detection",),
             "no text of 3 bytes or more is required, so every row would have to be parsed for this rule",

@@ -174,10 +174,21 @@ def _explain(parsed: Document, model: type[Signature] | type[Block] | type[Filte
     if error["type"] == "extra_forbidden":
         return parsed.problem(loc, f"unknown key '{name}'", nearest(name, _known_keys(model)) or "remove it")
     if error["type"] == "missing":
-        what = f"missing key '{name}'"
-        return parsed.problem(loc[:-1], what, "every signature must carry it" if model is Signature else "add it")
+        text = model is Signature and len(loc) == 1
+        return parsed.problem(loc[:-1], f"missing key '{name}'", "every signature must carry it" if text else "add it")
+    context = error.get("ctx", {})
+    if error["type"] == "union_tag_invalid":
+        tag = str(context["tag"])
+        words = _words(context["expected_tags"])
+        return parsed.problem((*loc, "type"), f"unknown type '{tag}'", nearest(tag, words) or f"one of {', '.join(words)}")
     message = error["msg"].removeprefix("Value error, ")
-    return parsed.problem(loc, f"{'.'.join(str(part) for part in loc)}: {message}" if loc else message)
+    hint = nearest(str(error["input"]), _words(context["expected"])) if error["type"] == "literal_error" else ""
+    return parsed.problem(loc, f"{'.'.join(str(part) for part in loc)}: {message}" if loc else message, hint)
+
+
+def _words(listed: str) -> list[str]:
+    """The words of pydantic's `'a', 'b' or 'c'`."""
+    return re.findall(r"'([^']*)'", listed)
 
 
 def _known_keys(model: type[Signature] | type[Block] | type[Filter]) -> set[str]:

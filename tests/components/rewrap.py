@@ -87,7 +87,11 @@ def _micros(text: str) -> int:
 
 
 def _stamp(micros: int) -> str:
-    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return (
+        (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros))
+        .isoformat(timespec="microseconds")
+        .replace("+00:00", "Z")
+    )
 
 
 def _object(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,7 +102,12 @@ def _object(record: Mapping[str, Any]) -> dict[str, Any]:
 def _last(record: Mapping[str, Any]) -> str:
     event = _object(record)
     series = event.get("series") or {}
-    return str(series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"])
+    return str(
+        series.get("lastObservedTime")
+        or event.get("lastTimestamp")
+        or event.get("eventTime")
+        or event["metadata"]["creationTimestamp"]
+    )
 
 
 def text_of(path: Path) -> str:
@@ -147,7 +156,9 @@ def _lines(text: str, parts: tuple[str, ...]) -> Iterator[Line]:
     for line in text.split("\n"):
         if line:
             at, output, tag, *rest = line.split(" ", 3)
-            yield Line(at, parts[1], namespace, pod, uid, parts[-2], parts[-1].removesuffix(".log"), output, tag, rest[0] if rest else "")
+            yield Line(
+                at, parts[1], namespace, pod, uid, parts[-2], parts[-1].removesuffix(".log"), output, tag, rest[0] if rest else ""
+            )
 
 
 def _labels(text: str) -> Iterator[tuple[tuple[str, str], dict[str, str]]]:
@@ -183,7 +194,9 @@ def compressed(recording: Recording, target: Path, *, suffix: str) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         data = text_of(path).encode()
         half = len(data) // 2
-        pack = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.ZstdCompressor().compress}[suffix if path.suffix != ".yaml" else ""]
+        pack = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.ZstdCompressor().compress}[
+            suffix if path.suffix != ".yaml" else ""
+        ]
         place.write_bytes(pack(data[:half]) + pack(data[half:]))
 
 
@@ -243,7 +256,11 @@ def events(recording: Recording, target: Path, *, change: Callable[[dict[str, An
     begin(recording, target, "kmsg", ".log")
     records = (r for r in recording.events if watched or r.get("type") != "DELETED")
     spelt = ((record.get("type", "ADDED") if "object" in record else "ADDED", change(_object(record))) for record in records)
-    _put(target, "cluster/events.jsonl", (json.dumps({"type": kind, "object": event} if watched else event) for kind, event in spelt))
+    _put(
+        target,
+        "cluster/events.jsonl",
+        (json.dumps({"type": kind, "object": event} if watched else event) for kind, event in spelt),
+    )
 
 
 _NEW = {

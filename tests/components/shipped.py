@@ -28,7 +28,14 @@ def _fluentbit_line(row: Line, recording: Recording, at: int) -> Event:
         "pod_name": row.pod, "namespace_name": row.namespace, "pod_id": row.uid, "labels": _labels(row, recording),
         "host": row.node, "container_name": row.container, "docker_id": "5d7c0a1be0",
     }  # fmt: skip
-    return {"@timestamp": at / 1e6, "time": row.at, "stream": row.output, "_p": row.tag, "log": row.text, "kubernetes": kubernetes}
+    return {
+        "@timestamp": at / 1e6,
+        "time": row.at,
+        "stream": row.output,
+        "_p": row.tag,
+        "log": row.text,
+        "kubernetes": kubernetes,
+    }
 
 
 def _fluentbit_kernel(row: Kernel, recording: Recording, at: int) -> Event:
@@ -41,7 +48,10 @@ def _fluentbit_event(record: Event, recording: Recording, at: int) -> Event:
 
 def _dated(records: list[Event]) -> list[Event]:
     """As the HTTP output: an array, the time under `date`."""
-    return [{"date": record["@timestamp"], **{key: value for key, value in record.items() if key != "@timestamp"}} for record in records]
+    return [
+        {"date": record["@timestamp"], **{key: value for key, value in record.items() if key != "@timestamp"}}
+        for record in records
+    ]
 
 
 FLUENTBIT = Shipper("fluentbit", _fluentbit_line, _fluentbit_kernel, _fluentbit_event, push=_dated)
@@ -82,7 +92,9 @@ def _loki_line(row: Line, recording: Recording, at: int) -> Event:
         "namespace": row.namespace, "pod": row.pod, "container": row.container, "node_name": row.node, "stream": row.output,
         "job": f"{row.namespace}/{row.container}", "filename": row.path,
     }  # fmt: skip
-    app = next((value for key, value in _labels(row, recording).items() if key in ("app.kubernetes.io/name", "k8s-app", "app")), None)
+    app = next(
+        (value for key, value in _labels(row, recording).items() if key in ("app.kubernetes.io/name", "k8s-app", "app")), None
+    )
     return _entry({**labels, **({"app": app} if app else {})}, row.nanoseconds, row.text)
 
 
@@ -158,7 +170,10 @@ def _request(records: list[Event]) -> Event:
 
     return {
         "resourceLogs": [
-            {"resource": {"attributes": _attributes(**held)}, "scopeLogs": [{"scope": {}, "logRecords": [r["record"] for r in found]}]}
+            {
+                "resource": {"attributes": _attributes(**held)},
+                "scopeLogs": [{"scope": {}, "logRecords": [r["record"] for r in found]}],
+            }
             for held, found in groupby(records, key=resource)
         ]
     }
@@ -200,7 +215,8 @@ def exporter(recording: Recording, target: Path) -> None:
     rewrap.begin(recording, target, "kmsg", ".log")
     objects = (rewrap._object(record) for record in recording.events)
     enriched = (
-        {**event, "clusterName": CLUSTER, "involvedObject": {**event["involvedObject"], "labels": {"app": "x"}, "deleted": False}} for event in objects
+        {**event, "clusterName": CLUSTER, "involvedObject": {**event["involvedObject"], "labels": {"app": "x"}, "deleted": False}}
+        for event in objects
     )
     rewrap._put(target, "streams/exporter.jsonl", map(rewrap.json.dumps, enriched))
 
@@ -214,7 +230,9 @@ def docker(recording: Recording, target: Path) -> None:
     for path, lines in groupby(recording.lines, key=lambda line: line.path):
         pieces = (piece for line in lines for piece in rewrap.cut(line))
         rows = ({"log": p.text + ("\n" if p.tag == "F" else ""), "stream": p.output, "time": p.at} for p in pieces)
-        rewrap._put(target, f"streams/{path.removeprefix('/var/log/pods/').replace('/', '_')}.jsonl", map(rewrap.json.dumps, rows))
+        rewrap._put(
+            target, f"streams/{path.removeprefix('/var/log/pods/').replace('/', '_')}.jsonl", map(rewrap.json.dumps, rows)
+        )
 
 
 SHAPES: dict[str, Callable[[Recording, Path], None]] = {

@@ -150,14 +150,18 @@ def _agree(folder: Path, shape: str, tmp_path: Path, ruleset: RuleSet, original:
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("name", QUICK)
-def test_a_small_recording_in_another_wrapping(name: str, shape: str, tmp_path: Path, ruleset: RuleSet, original: Original) -> None:
+def test_a_small_recording_in_another_wrapping(
+    name: str, shape: str, tmp_path: Path, ruleset: RuleSet, original: Original
+) -> None:
     """Signature, group, times, evidence and cause are those of the original."""
     _agree(CAPTURES / name, shape, tmp_path, ruleset, original)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
-def test_every_recording_in_another_wrapping(capture: Path, shape: str, tmp_path: Path, ruleset: RuleSet, original: Original) -> None:
+def test_every_recording_in_another_wrapping(
+    capture: Path, shape: str, tmp_path: Path, ruleset: RuleSet, original: Original
+) -> None:
     """The same of every recording."""
     _agree(capture, shape, tmp_path, ruleset, original)
 

@@ -62,7 +62,9 @@ def feed(engine: Engine, hours: int, *, step: int = 600) -> None:
     """Feed hours of two nodes: n1 reports every 40 s throughout, n2 for ten minutes in the first hour."""
     for begin in range(0, hours * 3600, step):
         engine.feed([lines("n1", list(range(begin, begin + step, 40)))])
-        engine.feed([lines("n2", list(range(begin + 5, begin + step, 30)), "eth0: link is up" if begin != 1200 else "table full")])
+        text = "eth0: link is up" if begin != 1200 else "nf_conntrack: table full"
+        engine.feed([lines("n2", list(range(begin + 5, begin + step, 30)), text)])
+        engine.evidence()  # what waits is matched when somebody asks
 
 
 def told(incidents: list[Incident]) -> list[tuple[object, ...]]:
@@ -105,6 +107,7 @@ def test_a_crowd_of_rows_is_folded_and_counted(ruleset: RuleSet) -> None:
         stream = Stream("n1/kmsg", "kmsg", "kernel", node="n1", boot_time=BOOT)
         records = [f"4,{n},{(begin * 1000 + n) * 1000},-;nf_conntrack: table full, dropping packet\n" for n in range(10_000)]
         engine.feed([RawBatch(stream, "".join(records).encode(), begin * 10_000_000)])
+        engine.evidence()
     engine.finish()
     assert engine.state.rows is not None
     assert len(engine.state.rows) <= 1000
@@ -118,5 +121,6 @@ def test_a_row_older_than_what_was_forgotten_is_counted(ruleset: RuleSet) -> Non
     engine = Engine(ruleset)
     feed(engine, 6)
     engine.feed([lines("n1", [60, 70, 80])])
+    engine.evidence()
     assert engine.state.counts["too_late", "rows"] == 3
     assert timedelta(hours=1) < timedelta(microseconds=engine.state.clocks.newest() - engine.state.forgotten) < timedelta(hours=3)
