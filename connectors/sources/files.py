@@ -38,8 +38,7 @@ class Files:
             with _open(name) as handle:
                 while piece := handle.read(BLOCK):
                     block, rest = self._divided(name, rest + piece)
-                    if block:
-                        yield block
+                    yield from (block,) if block else ()
         except _READING as error:
             self.troubles.append(f"{name}: cannot be read to its end ({error}); what came before was used")
         if rest:

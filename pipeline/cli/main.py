@@ -20,12 +20,14 @@ app = typer.Typer(
 rules_app = typer.Typer(help="The signatures: list, show, check and test them.", no_args_is_help=True)
 app.add_typer(rules_app, name="rules")
 
-Capture = Annotated[Path, typer.Argument(help="Folder of a recorded outage.")]
+Capture = Annotated[Path, typer.Argument(metavar="CAPTURE", help="Folder of a recorded outage.")]
 Rules = Annotated[
     list[Path] | None,
-    typer.Option("--rules", help="Folder of signatures; may be given more than once. Default: the packaged ones."),
+    typer.Option(
+        "--rules", metavar="FOLDER", help="Folder of signatures; may be given more than once. Default: the packaged ones."
+    ),
 ]
-Output = Annotated[str, typer.Option("--output", "-o", help="tree for people, json for machines.")]
+Output = Annotated[str, typer.Option("--output", "-o", metavar="FORM", help="tree for people, json for machines.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what could not be used of the input.")]
 
 
@@ -42,9 +44,13 @@ def replay(
     rules: Rules = None,
     output: Output = "tree",
     near_misses: Annotated[bool, typer.Option("--near-misses", help="Print what nearly was an incident as well.")] = False,
-    batch_rows: Annotated[int | None, typer.Option(min=1, help="Cut the input into batches of so many records.")] = None,
+    batch_rows: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Cut the input into batches of so many records.")
+    ] = None,
     shuffle: Annotated[int | None, typer.Option(metavar="SEED", help="Shuffle records within the allowed lateness.")] = None,
-    restart_every: Annotated[int | None, typer.Option(min=1, help="Save, tear down and restore after so many records.")] = None,
+    restart_every: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Save, tear down and restore after so many records.")
+    ] = None,
     verbose: Verbose = False,
 ) -> None:
     """Replay a recorded outage and say what broke first."""
@@ -57,9 +63,9 @@ def replay(
     show.troubles(found.troubles, verbose=verbose)
 
 
-@app.command()
+@app.command(short_help="Say what any log text is evidence of.")
 def scan(
-    files: Annotated[list[str], typer.Argument(help="Log files, folders, or - for standard input.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Log files, folders, or - for standard input.")],
     rules: Rules = None,
     output: Output = "tree",
     verbose: Verbose = False,
@@ -80,7 +86,9 @@ def demo() -> None:
 
 @app.command()
 def check(
-    captures: Annotated[list[Path], typer.Argument(help="Folders of recorded outages, each with its expect.yaml.")],
+    captures: Annotated[
+        list[Path], typer.Argument(metavar="CAPTURE", help="Folders of recorded outages, each with its expect.yaml.")
+    ],
     rules: Rules = None,
 ) -> None:
     """Compare replays with the truth in each capture's expect.yaml."""
@@ -92,7 +100,7 @@ def check(
 @rules_app.command("list")
 def rules_list(
     rules: Rules = None,
-    layer: Annotated[str | None, typer.Option(help="Only signatures of this layer.")] = None,
+    layer: Annotated[str | None, typer.Option(metavar="LAYER", help="Only signatures of this layer.")] = None,
     output: Output = "tree",
 ) -> None:
     """List the signatures: name, layer, title."""
@@ -101,9 +109,9 @@ def rules_list(
     show_rules.list_all(rules, layer, _output(output))
 
 
-@rules_app.command("show")
+@rules_app.command("show", short_help="Show one signature: what decides it, what to do.")
 def rules_show(
-    name: Annotated[str, typer.Argument(help="Folder name of a signature.")],
+    name: Annotated[str, typer.Argument(metavar="SIGNATURE", help="Folder name of a signature.")],
     rules: Rules = None,
 ) -> None:
     """Show one signature: what it is, what decides it, what it explains, what to do."""
@@ -122,7 +130,9 @@ def rules_schema() -> None:
 
 @rules_app.command("check")
 def rules_check(
-    folders: Annotated[list[Path] | None, typer.Argument(help="Folders of signatures. Default: the packaged ones.")] = None,
+    folders: Annotated[
+        list[Path] | None, typer.Argument(metavar="FOLDER", help="Folders of signatures. Default: the packaged ones.")
+    ] = None,
 ) -> None:
     """Print every problem of every rule file."""
     from pipeline.cli import show_rules
@@ -130,22 +140,27 @@ def rules_check(
     raise typer.Exit(show_rules.check(folders))
 
 
-@rules_app.command("test")
+@rules_app.command("test", short_help="Run every case of every signature.")
 def rules_test(
-    folders: Annotated[list[Path] | None, typer.Argument(help="Folders of signatures. Default: the packaged ones.")] = None,
+    folders: Annotated[
+        list[Path] | None, typer.Argument(metavar="FOLDER", help="Folders of signatures. Default: the packaged ones.")
+    ] = None,
     rules: Rules = None,
     run: Annotated[str | None, typer.Option(metavar="TEXT", help="Only signatures whose name contains this.")] = None,
+    mutate: Annotated[
+        bool, typer.Option("--mutate", help="Move every number and drop every clause in turn; name those no case notices.")
+    ] = False,
 ) -> None:
     """Run every case of every signature: in order, shuffled, cut at every record and restarted."""
     from pipeline.cli import show_rules
 
-    raise typer.Exit(show_rules.test(folders, rules, run))
+    raise typer.Exit(show_rules.mutate(folders, run) if mutate else show_rules.test(folders, rules, run))
 
 
 def main() -> None:
     """The command line; every expected failure is one message, without a traceback."""
     try:
-        app()
+        app(prog_name="headwater")
     except KeyboardInterrupt:
         sys.exit(130)
     except (SignatureError, CaptureError) as error:

@@ -6,6 +6,7 @@ from importlib import resources
 from pathlib import Path
 
 from pipeline import parsers
+from pipeline.cli import paths
 from pipeline.errors import CaptureError
 from pipeline.runtime import check as checking
 from pipeline.runtime import output as form
@@ -15,7 +16,8 @@ from pipeline.signatures import load
 
 def replay(capture: Path, rules: list[Path] | None, options: replaying.Options, output: str) -> replaying.Replay:
     """Replay, with a progress bar where a person waits."""
-    ruleset = load.load(parsers.vocabulary(), rules)
+    ruleset = load.load(parsers.vocabulary(), paths.rules(rules))
+    paths.capture(capture)
     if output == "json" or not sys.stderr.isatty():
         return replaying.run(capture, ruleset, options=options)
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
@@ -75,11 +77,11 @@ def troubles(lines: Sequence[str], *, verbose: bool) -> None:
 
 def check(captures: Sequence[Path], rules: list[Path] | None) -> int:
     """Print what differs from the truth; 1 when anything does."""
-    ruleset = load.load(parsers.vocabulary(), rules)
+    ruleset = load.load(parsers.vocabulary(), paths.rules(rules))
     wrong = 0
     for path in captures:
         try:
-            expect = checking.expectation(path)
+            expect = checking.expectation(paths.capture(path))
             found = checking.differences(replaying.run(path, ruleset).incidents, expect)
         except CaptureError as error:
             found = [str(error)]

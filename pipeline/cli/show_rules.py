@@ -8,8 +8,10 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from pipeline import parsers
+from pipeline.cli import paths
 from pipeline.errors import UsageError
 from pipeline.runtime import cases
+from pipeline.runtime import mutate as mutation
 from pipeline.signatures import load
 from pipeline.signatures.detection import nearest
 from pipeline.signatures.models import Document
@@ -17,20 +19,20 @@ from pipeline.signatures.models import Document
 
 def check(folders: Sequence[Path] | None) -> int:
     """Print every problem; 1 when there are errors."""
-    paths = load.files(list(folders or [load.packaged()]))
-    ruleset, problems = load.build(paths, parsers.vocabulary())
+    files = load.files(paths.rules(folders) or [load.packaged()])
+    ruleset, problems = load.build(files, parsers.vocabulary())
     for problem in problems:
         print(problem)
     errors = sum(not problem.warning for problem in problems)
-    found = f"{len(ruleset.signatures)} signatures" if ruleset else f"{len(paths)} files"
+    found = f"{len(ruleset.signatures)} signatures" if ruleset else f"{len(files)} files"
     print(f"{found}: {errors} errors, {len(problems) - errors} warnings", file=sys.stderr)
     return 1 if errors else 0
 
 
 def test(folders: Sequence[Path] | None, rules: list[Path] | None, run: str | None) -> int:
     """Run cases; 1 when any is not as expected."""
-    roots = list(folders or [load.packaged()])
-    ruleset = load.load(parsers.vocabulary(), rules or ([load.packaged()] if folders is None else roots))
+    roots = paths.rules(folders) or [load.packaged()]
+    ruleset = load.load(parsers.vocabulary(), paths.rules(rules) or ([load.packaged()] if folders is None else roots))
     passed = failed = 0
     for path in sorted(file for root in roots for file in root.rglob("cases.yaml")):
         slug = path.parent.name
@@ -44,9 +46,25 @@ def test(folders: Sequence[Path] | None, rules: list[Path] | None, run: str | No
     return 1 if failed else 0
 
 
+def mutate(folders: Sequence[Path] | None, run: str | None) -> int:
+    """Print the mutants that no case notices; 1 when there are any."""
+    roots = list(folders or [load.packaged()])
+    paths = load.files(roots)
+    survived = tried = 0
+    for path in sorted(file for root in roots for file in root.rglob(load.RULE_FILE)):
+        if run and run not in path.parent.name:
+            continue
+        for mutant in mutation.run(path.parent, paths, parsers.vocabulary()):
+            tried, survived = tried + 1, survived + (not mutant.noticed)
+            if not mutant.noticed:
+                print(f"{path}:{mutant.line}: no case notices {mutant.change}", flush=True)
+    print(f"{tried} mutants, {survived} survived")
+    return 1 if survived else 0
+
+
 def list_all(rules: list[Path] | None, layer: str | None, output: str) -> None:
     """One line a signature."""
-    ruleset = load.load(parsers.vocabulary(), rules)
+    ruleset = load.load(parsers.vocabulary(), paths.rules(rules))
     layers = sorted({found.signature.layer for found in ruleset.signatures.values()})
     if layer is not None and layer not in layers:
         hint = nearest(layer, layers) or f"there are {', '.join(layers)}"
@@ -75,7 +93,7 @@ def list_all(rules: list[Path] | None, layer: str | None, output: str) -> None:
 
 def show(name: str, rules: list[Path] | None) -> None:
     """Everything a person may want to know of a signature."""
-    ruleset = load.load(parsers.vocabulary(), rules)
+    ruleset = load.load(parsers.vocabulary(), paths.rules(rules))
     found = ruleset.signatures.get(name)
     if found is None:
         hint = nearest(name, ruleset.signatures) or "`headwater rules list` names them all"

@@ -1,14 +1,14 @@
 """What a scan found, on the terminal or as JSON."""
 
 import json
-import sys
+import signal
 from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.text import Text
 
 from pipeline import parsers
-from pipeline.cli import tree
+from pipeline.cli import paths, show, tree
 from pipeline.runtime import output as form
 from pipeline.runtime import scan as scanning
 from pipeline.signatures import load, templates
@@ -16,13 +16,14 @@ from pipeline.signatures import load, templates
 
 def scan(names: list[str], rules: list[Path] | None, *, output: str, verbose: bool) -> None:
     """Scan and print."""
-    found = scanning.run(names, load.load(parsers.vocabulary(), rules), now=datetime.now(UTC))
+    # Polars has the system restart calls that a signal interrupts: Ctrl-C would wait for the next line of standard input.
+    signal.siginterrupt(signal.SIGINT, True)  # noqa: FBT003 (the standard library takes it by place alone)
+    found = scanning.run(paths.files(names), load.load(parsers.vocabulary(), paths.rules(rules)), now=datetime.now(UTC))
     if output == "json":
         print(json.dumps(_as_dict(found), ensure_ascii=False))
     else:
         _print(found)
-    for line in found.troubles if verbose else found.troubles[:3]:
-        print(line, file=sys.stderr)
+    show.troubles(found.troubles, verbose=verbose)
 
 
 def _as_dict(found: scanning.Scan) -> dict[str, object]:

@@ -132,7 +132,6 @@ def columns() -> dict[str, pl.DataType]:
 def vocabulary() -> Vocabulary:
     """What rules may name."""
     facts = [
-        Facts(fmt.name, fmt.sources, frozenset(fmt.columns), fmt.verbatim, frozenset(fmt.cheap))
-        for fmt in all_formats().values()
+        Facts(fmt.name, fmt.sources, frozenset(fmt.columns), fmt.verbatim, frozenset(fmt.cheap)) for fmt in all_formats().values()
     ]
     return Vocabulary(columns(), facts)

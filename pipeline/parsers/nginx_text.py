@@ -159,9 +159,7 @@ def _upstream_details(details: pl.Expr) -> dict[str, pl.Expr]:
 def coalesced(kinds: Sequence[Fields], schema: Mapping[str, pl.DataType]) -> list[pl.Expr]:
     """One expression a column of `schema`: the value of the first kind of line that has one."""
     return [
-        pl.coalesce([*(kind[name] for kind in kinds if name in kind), pl.lit(None)])
-        .cast(dtype, strict=False)
-        .alias(name)
+        pl.coalesce([*(kind[name] for kind in kinds if name in kind), pl.lit(None)]).cast(dtype, strict=False).alias(name)
         for name, dtype in schema.items()
     ]
 

@@ -195,9 +195,7 @@ _SYSCTLS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "netfilter/nf_conntrack_count": (("conntrack.count", "connections in the table of this namespace"),),
     "netfilter/nf_conntrack_max": (("conntrack.max", "connections the table may hold"),),
     "nf_conntrack_max": (("conntrack.max", ""),),
-    "netfilter/nf_conntrack_buckets": (
-        ("conntrack.buckets", "hash buckets; more than 8 connections a bucket is slow"),
-    ),
+    "netfilter/nf_conntrack_buckets": (("conntrack.buckets", "hash buckets; more than 8 connections a bucket is slow"),),
     **{
         f"{family}/neigh/default/gc_thresh{n}": ((f"{cache}.gc_thresh{n}", about),)
         for family, cache in (("ipv4", "arp_cache"), ("ipv6", "ndisc_cache"))
@@ -301,10 +299,7 @@ def _stat(family: str, text: str, wanted: frozenset[str]) -> _Values:
     keys = tuple(header.split())
     cells = _hexadecimal(rows, len(keys))
     combine = {f"{family}.entries": max}
-    return [
-        (name, "", combine.get(name, sum)(int(row[at], 16) for row in cells))
-        for at, name in _picks(family, keys, wanted)
-    ]
+    return [(name, "", combine.get(name, sum)(int(row[at], 16) for row in cells)) for at, name in _picks(family, keys, wanted)]
 
 
 _SOFTNET: Final = {"processed": 0, "dropped": 1, "squeezed": 2, "received_rps": 9, "flow_limit": 10, "backlog": 11}

@@ -127,15 +127,11 @@ def _yearless(text: pl.Series, form: str, now: datetime) -> pl.Series:
         dated = pl.concat_str(pl.lit(f"{year:04} "), text.alias("text"))
         return dated.str.to_datetime(f"%Y {form}", strict=False, time_unit="us").dt.replace_time_zone("UTC")
 
-    guesses = pl.select(
-        read(now.year).alias("this"), read(now.year - 1).alias("last"), read(now.year + 1).alias("next")
-    )
+    guesses = pl.select(read(now.year).alias("this"), read(now.year - 1).alias("last"), read(now.year + 1).alias("next"))
     away = guesses.select((pl.all() - now).abs())
     # February 29 is a date in some of the years only.
     nearest = away.select(pl.min_horizontal(pl.all())).to_series()
-    return guesses.select(
-        pl.coalesce(pl.when(away[name] == nearest).then(name) for name in guesses.columns)
-    ).to_series()
+    return guesses.select(pl.coalesce(pl.when(away[name] == nearest).then(name) for name in guesses.columns)).to_series()
 
 
 def level(text: pl.Expr) -> pl.Expr:

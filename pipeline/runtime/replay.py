@@ -63,7 +63,7 @@ def run(path: Path, ruleset: RuleSet, *, options: Options | None = None, progres
         capture.cluster,
         engine.incidents(),
         dict(engine.state.counts),
-        [*capture.troubles, *_troubles(engine)],
+        [*capture.troubles, *troubles(engine)],
     )
 
 
@@ -91,7 +91,7 @@ def _nodes(capture: Any) -> list[RawBatch]:
     return [RawBatch(Stream("capture.yaml", None, "k8s.objects"), data)] if records else []
 
 
-def _troubles(engine: Engine) -> list[str]:
+def troubles(engine: Engine) -> list[str]:
     """What the parsers did not understand, a line a kind with an example."""
     state = engine.state
     lines = [f"{name}: implausible times, which nothing else confirms, were not believed" for name in state.clocks.implausible()]

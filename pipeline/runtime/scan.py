@@ -13,6 +13,7 @@ from pipeline.engine.enrich import UNKNOWN
 from pipeline.model.incident import Incident
 from pipeline.model.stream import RawBatch, Stream
 from pipeline.parsers import kubectl
+from pipeline.runtime.replay import troubles
 from pipeline.signatures import load
 from pipeline.signatures.ruleset import Disaster, RuleSet
 
@@ -53,7 +54,7 @@ def run(names: list[str], ruleset: RuleSet, *, now: datetime) -> Scan:
     counts = engine.evidence()
     formats = {label: number for (metric, label), number in engine.state.counts.items() if metric == "rows"}
     lines = sum(number for (metric, _), number in engine.state.counts.items() if metric == "lines")
-    return Scan(lines, found, _seen(ruleset, counts), formats, files.troubles)
+    return Scan(lines, found, _seen(ruleset, counts), formats, [*files.troubles, *troubles(engine)])
 
 
 def _batches(name: str, blocks: Iterator[bytes], now: datetime) -> Iterator[RawBatch]:

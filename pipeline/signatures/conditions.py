@@ -16,6 +16,10 @@ T = TypeVar("T")
 _TOKEN = re.compile(r"\s*(?:(?P<paren>[()])|(?P<word>[A-Za-z0-9_.*?-]+))")
 
 
+MAX_NESTED = 100
+"""As deep as the recursive descent may have to go."""
+
+
 class ConditionError(ValueError):
     """A condition that cannot be read; `name` is the identifier at fault where it is one."""
 
@@ -102,6 +106,15 @@ def rename(node: Node, names: Mapping[str, str]) -> Node:
     return type(node)(tuple(rename(child, names) for child in node.children))
 
 
+def names(node: Node) -> frozenset[str]:
+    """The names in the tree."""
+
+    def union(parts: list[frozenset[str]]) -> frozenset[str]:
+        return frozenset().union(*parts)
+
+    return fold(node, lambda name: frozenset({name}), negate=lambda part: part, conjunction=union, disjunction=union)
+
+
 def evaluate(node: Node, truth: Callable[[str], bool]) -> bool:
     """The truth of a tree, given the truth of its names."""
     return fold(node, truth, negate=lambda value: not value, conjunction=all, disjunction=any)
@@ -123,6 +136,8 @@ def _tokens(text: str) -> list[str]:
         at = match.end()
     if not tokens:
         raise ConditionError("the condition is empty")
+    if sum(token.lower() in ("(", "not") for token in tokens) > MAX_NESTED:
+        raise ConditionError(f"the condition has more than {MAX_NESTED} parentheses and negations")
     return tokens
 
 

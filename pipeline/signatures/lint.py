@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pipeline.errors import Problem
 from pipeline.model import columns as model_columns
 from pipeline.model.vocabulary import Vocabulary
-from pipeline.signatures import detection, templates
+from pipeline.signatures import conditions, detection, templates
 from pipeline.signatures.detection import nearest
 from pipeline.signatures.document import Loc
 from pipeline.signatures.entry import Entry
@@ -119,6 +119,10 @@ def _correlation(entry: Entry, correlation: Correlation, ruleset: RuleSet, known
     below = frozenset(column for name in (rule.detections if rule else ()) for column in ruleset.columns(name))
     yield from _unknown(entry, ("correlation", "group-by"), correlation.group_by, known | below | set(correlation.aliases))
     yield from _conditions(entry, correlation, known | below)
+    if rule and rule.condition is not None:
+        for name in sorted(set(rule.rules) - conditions.names(rule.condition)):
+            what = f"the condition does not say what '{name}' is for, which stands in `rules`"
+            yield entry.document.problem(("correlation", "condition"), what, "name it, or take it out of `rules`")
     if isinstance(entry.model, Signature):
         yield from _unknown(entry, ("fields",), entry.model.fields, known | below)
     yield from _aliases(entry, correlation, rule.rules if rule else None, known | below)

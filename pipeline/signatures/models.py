@@ -25,8 +25,6 @@ Text = Annotated[str, Field(min_length=1)]
 
 def parse_duration(value: object) -> int:
     """Microseconds of `90s`, `5m`, `1h`, `2d`, `1w`: one number and one lower-case unit, as Sigma writes it."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value  # microseconds already: a model that is validated again
     match = re.fullmatch(r"(\d+)([a-zA-Z]+)", value.strip()) if isinstance(value, str) else None
     if match is None:
         raise ValueError(f"{value!r} is not a duration; write one number and one unit of s, m, h, d, w, such as 90s")

@@ -39,7 +39,8 @@ def write(capture: Path, folder: Path, lines: int, *, seed: int = 1) -> int:
         path = folder / _FILES[kind]
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="utf-8") as out:
-            for block in _blocks(samples[kind], kind, round(lines * share), share, random.Random(f"{seed}{kind}")):
+            draw = random.Random(f"{seed}{kind}")  # noqa: S311 (a corpus that can be made again)
+            for block in _blocks(samples[kind], kind, round(lines * share), share, draw):
                 out.write(block)
         total += path.stat().st_size
     return total

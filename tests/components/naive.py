@@ -60,6 +60,7 @@ class Found:
     group: Group
     started: int
     detected: int
+    last: int
     status: str
     rows: Sequence[tuple[str, Row]] = field(repr=False)
 
@@ -143,7 +144,7 @@ class Naive:
             if detected:
                 own = [(name, row) for name, row in rows if started <= row.t <= last]
                 status = "resolved" if last + keep <= self.end else "firing"
-                found.append(Found(group, started, detected[0], status, own))
+                found.append(Found(group, started, detected[0], last, status, own))
         return found
 
     def hits(self, rule: Mapping[str, Any]) -> dict[Group, list[Hit]]:
@@ -161,7 +162,9 @@ class Naive:
     def evidence(self, rule: Mapping[str, Any]) -> list[tuple[str, Row, Group]]:
         """(detection, row, group) of all rows that speak for a rule; for a silence, one where it begins."""
         if rule["type"] == "absence":
-            silences = [(group, start) for group, hits in self.hits(rule).items() for start in sorted({hit.start for hit in hits})]
+            silences = [
+                (group, start) for group, hits in self.hits(rule).items() for start in sorted({hit.start for hit in hits})
+            ]
             return [(rule["of"], Row(f"{group}@{t}", t, frozenset(), {}), group) for group, t in silences]
         whole = rule["type"] in ("ratio", "baseline")
         found = []

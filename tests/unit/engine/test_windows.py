@@ -11,9 +11,14 @@ from pipeline.signatures.models import Threshold
 FOREVER = 10**15
 
 
-def micros(*seconds: float) -> list[int]:
+def us(seconds: float) -> int:
     """Seconds in microseconds."""
-    return [round(second * 1_000_000) for second in seconds]
+    return round(seconds * 1_000_000)
+
+
+def micros(*seconds: float) -> list[int]:
+    """Several of them."""
+    return [us(second) for second in seconds]
 
 
 def shown(hits: Sequence[Hit]) -> list[tuple[float, float]]:
@@ -30,7 +35,7 @@ def series(*seconds: float, weights: Sequence[int] = (), rules: Sequence[int] = 
 
 def slid(found: Series, span: float, measure: Measure, until: float = FOREVER, **bounds: float) -> list[tuple[float, float]]:
     """The hits of a sliding window whose measure lies within the bounds."""
-    hits = windows.slide(found, *micros(span), measure, lambda m: windows.meets(bounds, m.value()), *micros(until))
+    hits = windows.slide(found, us(span), measure, lambda m: windows.meets(bounds, m.value()), us(until))
     return shown(hits)
 
 
@@ -147,14 +152,14 @@ def test_rules_are_counted_once_each() -> None:
 )
 def test_order(first: list[float], second: list[float], times: list[float]) -> None:
     """All rules in order within ten seconds; rows of one moment are in order."""
-    found = windows.ordered([micros(*first), micros(*second)], *micros(10))
+    found = windows.ordered([micros(*first), micros(*second)], us(10))
     assert [at for at, _ in shown(found)] == times
 
 
 def test_order_of_three_uses_rows_between() -> None:
     """The second rule must stand between the first and the third, not only anywhere in the window."""
-    assert windows.ordered([micros(1), micros(0), micros(2)], *micros(10)) == []
-    assert [at for at, _ in shown(windows.ordered([micros(0), micros(1, 5), micros(2)], *micros(10)))] == [2]
+    assert windows.ordered([micros(1), micros(0), micros(2)], us(10)) == []
+    assert [at for at, _ in shown(windows.ordered([micros(0), micros(1, 5), micros(2)], us(10)))] == [2]
 
 
 # Whole seconds -----------------------------------------------------------------------------------------------------------------
@@ -163,7 +168,7 @@ def test_order_of_three_uses_rows_between() -> None:
 def shares(until: float = FOREVER, minimum: int = 1) -> list[tuple[float, float]]:
     """Where in four seconds at least half are bad, within two seconds."""
     found = Seconds(micros(0, 1, 2, 3), [0, 3, 0, 0], [2, 3, 1, 3])
-    return shown(windows.ratio(found, *micros(2), {"gte": 0.5}, minimum, *micros(until)))
+    return shown(windows.ratio(found, us(2), {"gte": 0.5}, minimum, us(until)))
 
 
 def test_share_is_decided_at_the_end_of_a_second() -> None:
@@ -184,8 +189,8 @@ def test_share_waits_for_the_watermark() -> None:
 def silences(of: list[float], alive: list[float], until: float = FOREVER, enough: float = 1) -> list[tuple[float, float]]:
     """Silences of ten seconds after at least `enough` rows within a minute."""
     before = [(second, 1.0) for second in micros(*of)]
-    limits = enough, *micros(60)
-    return shown(windows.absence(micros(*of), micros(*alive), before, *micros(10), limits, *micros(until)))
+    limits = enough, us(60)
+    return shown(windows.absence(micros(*of), micros(*alive), before, us(10), limits, us(until)))
 
 
 def test_silence_begins_when_the_last_second_is_over() -> None:
@@ -216,8 +221,8 @@ def test_silence_ends_when_it_is_broken() -> None:
 def surges(of: list[float], begun: float = 0, **more: float) -> list[tuple[float, float]]:
     """Where within two seconds of counts (one a second from 0) three times the usual of the six before is reached."""
     found = Seconds(micros(*range(len(of))), of, [0.0] * len(of))
-    facts = {"factor": 3, "minimum": more.get("minimum", 1), "share": False}
-    hits = windows.baseline(found, *micros(2), *micros(6), begun=micros(begun)[0], until=FOREVER, **facts)  # type: ignore[arg-type]
+    minimum = more.get("minimum", 1)
+    hits = windows.baseline(found, us(2), us(6), 3, minimum, share=False, begun=us(begun), until=FOREVER)
     return shown(hits)
 
 
@@ -242,18 +247,21 @@ def test_surge_with_a_short_past() -> None:
 def test_surge_from_nothing() -> None:
     """Of what was never seen while its source was observed, any number from the minimum on is a surge."""
     found = Seconds(micros(100), [5], [0.0])
-    hits = windows.baseline(found, *micros(2), *micros(6), 3, 5, share=False, begun=0, until=FOREVER)
+    hits = windows.baseline(found, us(2), us(6), 3, 5, share=False, begun=0, until=FOREVER)
     assert shown(hits) == [(101, 100)]
 
 
 def test_surge_of_a_share() -> None:
     """Shares are compared with shares: twice the traffic with twice the errors is none."""
-    counts, more = [1, 1, 1, 1, 2, 2, 2], [10, 10, 10, 10, 20, 20, 20]
-    facts = {"factor": 3, "minimum": 1, "share": True, "begun": 0, "until": FOREVER}
-    steady = Seconds(micros(*range(7)), [float(n) for n in counts], [float(n) for n in more])
-    assert windows.baseline(steady, *micros(2), *micros(6), **facts) == []  # type: ignore[arg-type]
-    worse = Seconds(micros(*range(7)), [*map(float, counts[:6]), 20.0], [float(n) for n in more])
-    assert shown(windows.baseline(worse, *micros(2), *micros(6), **facts)) == [(7, 4)]  # type: ignore[arg-type]
+    counts: list[float] = [1, 1, 1, 1, 2, 2, 2]
+    rows: list[float] = [10, 10, 10, 10, 20, 20, 20]
+
+    def surges_of(counted: list[float]) -> list[tuple[float, float]]:
+        found = Seconds(micros(*range(7)), counted, rows)
+        return shown(windows.baseline(found, us(2), us(6), 3, 1, share=True, begun=0, until=FOREVER))
+
+    assert surges_of(counts) == []
+    assert surges_of([*counts[:6], 20]) == [(7, 4)]
 
 
 # Cascades ----------------------------------------------------------------------------------------------------------------------
@@ -262,13 +270,14 @@ def test_surge_of_a_share() -> None:
 def effect(*seconds: float, within: float = 10, absent: bool = False, **bounds: float) -> Effects:
     """An effect seen at these times, of which at least one (or `bounds`) must be there."""
     number = len(seconds)
-    times, none = micros(*seconds), [None] * number
-    return Effects(times, [1] * number, none, *micros(within), bounds or {"gte": 1}, distinct=False, absent=absent)  # type: ignore[arg-type]
+    times = micros(*seconds)
+    none: list[Hashable] = [None] * number
+    return Effects(times, [1] * number, none, times, us(within), bounds or {"gte": 1}, distinct=False, absent=absent)
 
 
 def proven(causes: Sequence[float], *effects: Effects, skew: float = 0, until: float = FOREVER) -> list[tuple[float, float]]:
     """The hits of a cascade of twenty seconds."""
-    hits, _ = windows.cascade(micros(*causes), effects, *micros(20), *micros(skew), *micros(until))
+    hits, _ = windows.cascade([(us(cause), us(cause)) for cause in causes], effects, us(20), us(skew), us(until))
     return shown(hits)
 
 
@@ -302,7 +311,7 @@ def test_absent_is_decided_at_the_end_of_the_timespan() -> None:
 
 def test_a_cause_without_effects_is_a_near_miss() -> None:
     """It is kept, and told apart from one that is proven."""
-    hits, missed = windows.cascade(micros(0, 100), [effect(3)], *micros(20), 0, FOREVER)
+    hits, missed = windows.cascade([(us(0), us(0)), (us(100), us(100))], [effect(3)], us(20), 0, FOREVER)
     assert (shown(hits), missed) == ([(3, 0)], micros(100))
 
 

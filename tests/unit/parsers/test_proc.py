@@ -141,9 +141,7 @@ def test_a_process_s_namespace_is_the_instance() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    "path", ["/proc/net/netstat", "/proc/1/net/netstat", "/proc/self/net/netstat", "/host/proc/net/netstat"]
-)
+@pytest.mark.parametrize("path", ["/proc/net/netstat", "/proc/1/net/netstat", "/proc/self/net/netstat", "/host/proc/net/netstat"])
 def test_the_host_s_own_namespace_has_no_instance(path: str) -> None:
     assert read(path, NETSTAT, "TcpExt.SyncookiesSent") == {("TcpExt.SyncookiesSent", ""): 128}
 
@@ -158,9 +156,7 @@ def test_snmp_numbers_may_be_negative() -> None:
 
 def test_snmp6_keys_are_parted_into_protocol_and_name() -> None:
     wanted = ("Ip6.FragFails", "Icmp6.OutDestUnreachs", "Udp6.RcvbufErrors", "UdpLite6.RcvbufErrors")
-    assert read("/proc/net/snmp6", SNMP6, *wanted) == dict(
-        zip(((name, "") for name in wanted), (3, 4, 5, 6), strict=True)
-    )
+    assert read("/proc/net/snmp6", SNMP6, *wanted) == dict(zip(((name, "") for name in wanted), (3, 4, 5, 6), strict=True))
 
 
 def test_devices_are_instances() -> None:
@@ -233,9 +229,7 @@ def test_every_number_of_a_file_is_a_described_counter(path: str, numbers: int) 
     assert not proc.unknown(frame((path, FILES[path]))).height
 
 
-@pytest.mark.parametrize(
-    "path", ["/proc/net/stat/nf_conntrack", "/proc/net/netstat", "/proc/net/snmp", "/proc/net/dev"]
-)
+@pytest.mark.parametrize("path", ["/proc/net/stat/nf_conntrack", "/proc/net/netstat", "/proc/net/snmp", "/proc/net/dev"])
 def test_a_cut_text_gives_no_sample(path: str) -> None:
     """Half a row must not look like a counter that fell; cut at a line's end a text may still be whole."""
     whole = FILES[path]
@@ -250,9 +244,7 @@ def test_what_is_not_understood_is_named() -> None:
     records = pl.concat(
         [
             frame(("/proc/net/route", "Iface\tDestination\n"), ("/proc/sys/net/ipv4/tcp_available", "reno cubic\n")),
-            frame(
-                ("/proc/net/snmp", SNMP), ("/proc/net/snmp", ""), ("/proc/net/netstat", SNMP.replace("\nIp:", "\nTcp:"))
-            ),
+            frame(("/proc/net/snmp", SNMP), ("/proc/net/snmp", ""), ("/proc/net/netstat", SNMP.replace("\nIp:", "\nTcp:"))),
             frame(("/proc/net/sockstat", SOCKSTAT), at="yesterday"),
             pl.DataFrame({"record": ['{"at": "2026-11-23T04:40:50Z", "path": "/proc/net/s', "", "[]", '{"at": 1}']}),
         ]
@@ -268,10 +260,26 @@ def test_what_is_not_understood_is_named() -> None:
     assert set(proc.samples(records, frozenset(proc.COUNTERS))["line"]) == {2}
 
 
+@pytest.mark.parametrize(
+    "record",
+    [
+        '{"at": "%s", "path": "/proc/net/dev\\ud800", "text": ""}',
+        '{"at": "%s", "path": "/proc/net/sockstat", "text": "\\udc00: inuse 1"}',
+        '{"at": "%s", "path": "/proc/net/sockstat", "text": "sockets: used 1", "more": NaN}',
+        '{"at": "%s", "path": "/proc/net/sockstat", "text": "sockets: used 1", "more": ' + "[" * 100_000 + "}",
+        '{"at": "%s", "path": "/proc/net/sockstat", "text": "sockets: used 1", "more": ' + "9" * 5000 + "}",
+    ],
+    ids=["half a character in the path", "half a character in the text", "no number", "deep", "long"],
+)
+def test_json_that_python_alone_reads_is_not_understood(record: str) -> None:
+    """Nor does it raise: half a surrogate pair cannot become a text of a frame."""
+    records = pl.DataFrame({"record": [record.replace("%s", AT)]})
+    assert not proc.samples(records, frozenset(proc.COUNTERS)).height
+    assert proc.unknown(records).rows() == [(0, None)]
+
+
 def test_a_last_line_of_snmp6_that_may_be_cut_is_left_out() -> None:
-    assert read("/proc/net/snmp6", SNMP6[:-20], "Udp6.RcvbufErrors", "UdpLite6.RcvbufErrors") == {
-        ("Udp6.RcvbufErrors", ""): 5
-    }
+    assert read("/proc/net/snmp6", SNMP6[:-20], "Udp6.RcvbufErrors", "UdpLite6.RcvbufErrors") == {("Udp6.RcvbufErrors", ""): 5}
 
 
 def test_a_wanted_counter_that_is_no_number_makes_the_record_unknown() -> None:

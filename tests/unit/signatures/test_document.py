@@ -123,7 +123,9 @@ def test_endless_and_deep_values_end(text: str) -> None:
     assert any("nested too deep" in problem for problem in problems(text))
 
 
-@pytest.mark.parametrize("text", ["a: \x00", "a: \ud7ff\x01", "? [a, b]\n: 1\n", "a: !!int x\n", "!!python/object:os.system {}\n"])
+@pytest.mark.parametrize(
+    "text", ["a: \x00", "a: \ud7ff\x01", "? [a, b]\n: 1\n", "a: !!int x\n", "!!python/object:os.system {}\n"]
+)
 def test_nothing_raises(text: str) -> None:
     document.parse(PATH, text)
 

@@ -100,7 +100,7 @@ ONE_PROBLEM = {
     ),
     "unknown key far from all": (
         changed("confidence: 0.7", "confidence: 0.7\nqqq: 1"),
-        [f"{RULE}:30:1: unknown key 'qqq'; remove it"],
+        [f"{RULE}:29:1: unknown key 'qqq'; remove it"],
     ),
     "unknown column": (
         changed("message|contains", "mesage|contains"),
@@ -119,7 +119,9 @@ ONE_PROBLEM = {
         [f"{RULE}:29:10: unknown column 'contaner.name'; did you mean 'container.name'?"],
     ),
     "unknown column to refer to": (
-        changed("        message|contains: 'table full'", "        message|contains: 'table full'\n        message|fieldref: mesage"),
+        changed(
+            "        message|contains: 'table full'", "        message|contains: 'table full'\n        message|fieldref: mesage"
+        ),
         [f"{RULE}:7:9: unknown column 'mesage'; did you mean 'message'?"],
     ),
     "unknown column in a support": (
@@ -166,6 +168,13 @@ ONE_PROBLEM = {
         changed("impact: Who notices.", "impact: ''"),
         [f"{RULE}:17:1: impact: String should have at least 1 character"],
     ),
+    "missing version and layer": (
+        changed("version: 1\nstatus: test\nlayer: node\n", "status: test\n"),
+        [
+            f"{RULE}:9:1: missing key 'layer'; every signature must carry it",
+            f"{RULE}:9:1: missing key 'version'; every signature must carry it",
+        ],
+    ),
     "missing summary": (
         changed("        summary:", "        description:"),
         [f"{RULE}:29:1: missing annotation 'summary'; say it in one line"],
@@ -173,8 +182,10 @@ ONE_PROBLEM = {
     "regex without a required literal": (
         changed("message|contains: 'table full'", r"message|re: '\w+ (full|at)'"),
         [
-            f"{RULE}:4:1: no text of 3 bytes or more is required, so every row would have to be parsed for this rule; "
-            "add a selection with fixed text, or say `expensive: true`"
+            (
+                f"{RULE}:4:1: no text of 3 bytes or more is required, so every row would have to be parsed for this rule; "
+                "add a selection with fixed text, or say `expensive: true`"
+            )
         ],
     ),
     "explanation cycle of one": (
@@ -188,8 +199,10 @@ ONE_PROBLEM = {
     "template with a missing count": (
         changed("# on {{ k8s.node.name }}", "# {{ count.tabel_full }}"),
         [
-            f"{RULE}:18:13: template names 'count.tabel_full', which the incident does not have; "
-            "did you mean 'count.table_full'?"
+            (
+                f"{RULE}:18:13: template names 'count.tabel_full', which the incident does not have; "
+                "did you mean 'count.table_full'?"
+            )
         ],
     ),
     "empty window": (
@@ -202,8 +215,12 @@ ONE_PROBLEM = {
     ),
     "no duration": (
         changed("timespan: 1m", "timespan: 1h30m"),
-        [f"{RULE}:26:5: correlation.event_count.timespan: '1h30m' is not a duration; "
-         "write one number and one unit of s, m, h, d, w, such as 90s"],
+        [
+            (
+                f"{RULE}:26:5: correlation.event_count.timespan: '1h30m' is not a duration; "
+                "write one number and one unit of s, m, h, d, w, such as 90s"
+            )
+        ],
     ),
     "impossible range": (
         changed("condition: {gte: 1}", "condition: {gte: 5, lt: 2}"),
@@ -222,7 +239,7 @@ ONE_PROBLEM = {
         changed("type: event_count", "type: event_cuont"),
         [f"{RULE}:23:5: unknown type 'event_cuont'; did you mean 'event_count'?"],
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", ONE_PROBLEM)
@@ -284,7 +301,11 @@ def test_rules_that_refer_to_each_other(build: Build) -> None:
 @pytest.mark.parametrize(
     ("correlation", "place", "why"),
     [
-        ("{type: cascade, cause: {rule: table_full}, effects: [{rule: x, within: 5m}], timespan: 1m}", 64, "`within` is longer than"),
+        (
+            "{type: cascade, cause: {rule: table_full}, effects: [{rule: x, within: 5m}], timespan: 1m}",
+            64,
+            "`within` is longer than",
+        ),
         ("{type: absence, of: x, while: table_full, after: {rule: x, within: 2h}, timespan: 1m}", 60, "evidence is kept for 1h"),
         ("{type: baseline, of: table_full, against: 1m, condition: {factor: 2}, timespan: 1m}", 34, "the past is not longer"),
         ("{type: baseline, of: table_full, against: 2d, condition: {factor: 2}, timespan: 1m}", 34, "the past is kept for 24h"),
@@ -317,8 +338,8 @@ def test_all_problems_of_all_files_in_one_run(build: Build) -> None:
         f"{RULE}:9:1: missing key 'impact'",
         f"{RULE}:9:1: missing key 'what'",
         f"{RULE}:16:1: unknown key 'impakt'",
-        f"{RULE}:24:5: impossible window: evidence is kept for 1h only",
-        f"{RULE}:29:9: template names 'k9s.node.name', which the incident does not have",
+        f"{RULE}:25:5: impossible window: evidence is kept for 1h only",
+        f"{RULE}:30:9: template names 'k9s.node.name', which the incident does not have",
         "node/third/rule.yaml:16:13: unknown rule 'tabel_full'",
         "node/third/rule.yaml:20:1: confidence: Input should be less than or equal to 1",
     ]
