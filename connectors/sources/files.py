@@ -9,9 +9,10 @@ import io
 import sys
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 import zstandard
 
@@ -67,12 +68,15 @@ def open_files(names: list[str]) -> Files:
     return Files(found)
 
 
-def _open(name: str) -> IO[bytes] | gzip.GzipFile:
-    raw: IO[bytes] = sys.stdin.buffer if name == STDIN else Path(name).open("rb")  # noqa: SIM115 (the caller closes it)
-    buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)  # type: ignore[type-var]
-    head = buffered.peek(4)[:4]
-    if head.startswith(b"\x1f\x8b"):
-        return gzip.GzipFile(fileobj=buffered, mode="rb")
-    if head == b"\x28\xb5\x2f\xfd":
-        return zstd(buffered)
-    return buffered
+@contextmanager
+def _open(name: str) -> Iterator[BinaryIO | gzip.GzipFile]:
+    source = nullcontext(sys.stdin.buffer) if name == STDIN else Path(name).open("rb")
+    with source as raw:
+        buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)  # type: ignore[arg-type]
+        head = buffered.peek(4)[:4]
+        if head.startswith(b"\x1f\x8b"):
+            yield gzip.GzipFile(fileobj=buffered, mode="rb")
+        elif head == b"\x28\xb5\x2f\xfd":
+            yield zstd(buffered)
+        else:
+            yield buffered

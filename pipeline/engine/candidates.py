@@ -82,6 +82,7 @@ class Candidates:
         if fmt is None:
             return None
         rows = _events(part, fmt.parse(part, Context(None, now)))
+        state.counts["rows", name] += len(rows) - rows["source"].null_count()
         dated = pl.DataFrame({"s": part["_stream"], "before": part["@timestamp"], "after": rows["@timestamp"]})
         late = dated.filter(pl.col("before").is_null() & pl.col("after").is_not_null())
         for (identity,), group in late.group_by("s", maintain_order=True):

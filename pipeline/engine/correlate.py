@@ -94,6 +94,8 @@ class Correlator:
         if name in self._ruleset.rules:
             inner = self.outcome(name, until)
             frame = inner.rows
+            if not inner.hits and not inner.missed:
+                frame = self._all_rows(self._ruleset.rules[name], inner, until)
             sources = [
                 f"g{inner.keys.index(column)}" if column in inner.keys else None for column in aggregate.key_columns(rule, name)
             ]
@@ -161,14 +163,17 @@ class Correlator:
         if not outcome.hits and not outcome.missed:
             outcome.rows = _empty(len(outcome.keys))
             return outcome
-        if correlation.type == "absence":
-            outcome.rows = _silences(rule, outcome)
-            return outcome
+        outcome.rows = self._all_rows(rule, outcome, until)
+        return outcome
+
+    def _all_rows(self, rule: Rule, outcome: Outcome, until: int) -> pl.DataFrame:
+        """The rows that a rule is made of, in every group, whether or not its condition held there."""
+        if rule.correlation.type == "absence":
+            return _silences(rule, outcome)
         show = self._shown(rule)
         parts = [self.rows(rule, name, until, show=show) for name in self._evidence_of(rule)]
         some = [part for part in parts if not part.is_empty()]
-        outcome.rows = pl.concat(some, how="diagonal_relaxed").sort("t", "id") if some else _empty(len(outcome.keys))
-        return outcome
+        return pl.concat(some, how="diagonal_relaxed").sort("t", "id") if some else _empty(len(outcome.keys))
 
     def _shown(self, rule: Rule) -> list[str]:
         own = {f for name in rule.detections if name in self._ruleset.detections for f in self._ruleset.detections[name].fields}

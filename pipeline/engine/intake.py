@@ -100,7 +100,7 @@ class Intake:
             rows = self._unwrap(str(name), part, block, state, now)
             for (segment, node), group in rows.group_by("_seg", "k8s.node.name", maintain_order=True):
                 stream = block.batches[int(str(segment))].stream
-                who = stream if stream.node or node is None else replace(stream, id=f"{stream.id}|{node}", node=str(node))
+                who = stream if node in (None, stream.node) else replace(stream, id=f"{stream.id}|{node}", node=str(node))
                 self._hear(who, block, group["@timestamp"].drop_nulls().dt.epoch("us"), state)
             self._texts(rows, block, now)
             counts.extend(self._counted_messages(rows, block))

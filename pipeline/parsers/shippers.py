@@ -45,9 +45,7 @@ def unwrapped(frame: pl.DataFrame, **given: pl.Expr) -> pl.DataFrame:
     Columns are given by name, with `_` for `.`, and `time` for `@timestamp`.
     """
     exprs = {"line": pl.int_range(pl.len(), dtype=pl.UInt32), **given}
-    return frame.select(
-        exprs.get(_argument(name), pl.lit(None)).cast(dtype).alias(name) for name, dtype in UNWRAPPED.items()
-    )
+    return frame.select(exprs.get(_argument(name), pl.lit(None)).cast(dtype).alias(name) for name, dtype in UNWRAPPED.items())
 
 
 def _argument(column: str) -> str:
@@ -135,9 +133,7 @@ def _beyond(body: str, at: int, also: str) -> int:
     return at
 
 
-def dispatched(
-    rows: pl.DataFrame, kind: pl.Expr, readers: Mapping[str, Callable[[pl.DataFrame], pl.DataFrame]]
-) -> pl.DataFrame:
+def dispatched(rows: pl.DataFrame, kind: pl.Expr, readers: Mapping[str, Callable[[pl.DataFrame], pl.DataFrame]]) -> pl.DataFrame:
     """Rows of mixed shapes, each read by the reader of its kind (a row of `UNWRAPPED` a row), in the old order."""
     numbered = rows.with_columns(kind.alias("kind"), pl.int_range(pl.len()).alias("order"))
     parts = [numbered.filter(kind=name) for name in readers]

@@ -1,7 +1,7 @@
 """Mutation testing of signatures: which numbers and clauses could be changed without any case noticing.
 
-Every number is halved and doubled, every clause is dropped, one at a time; the cases of the signature (and of those that share its
-blocks) are run in order against each mutant. A mutant that all cases accept has survived: a case is missing.
+Every number is halved and doubled, every clause is dropped, one at a time; the cases of the signature (and of those that share
+its blocks) are run in order against each mutant. A mutant that all cases accept has survived: a case is missing.
 """
 
 import copy
@@ -14,10 +14,10 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from pipeline.model.vocabulary import Vocabulary
 from pipeline.runtime import cases
 from pipeline.signatures import document, load
 from pipeline.signatures.models import UNITS
-from pipeline.model.vocabulary import Vocabulary
 
 Path_ = tuple[str | int, ...]
 _NUMBERS = frozenset({"correlation", "confidence", "supports", "contradicts", "skew", "explains", "alert"})
@@ -98,8 +98,8 @@ def _moved(value: Any) -> Iterator[tuple[str, Any]]:
     """A number or duration, halved and doubled."""
     if isinstance(value, str) and (match := _DURATION.match(value)) and match[2] in UNITS:
         seconds = int(match[1]) * UNITS[match[2]]
-        for moved in dict.fromkeys((max(1, seconds // 2), seconds * 2)):
-            yield f"{value} -> {moved}s", f"{moved}s"
+        for duration in dict.fromkeys((max(1, seconds // 2), seconds * 2)):
+            yield f"{value} -> {duration}s", f"{duration}s"
     elif isinstance(value, int | float) and not isinstance(value, bool):
         halved = value // 2 if isinstance(value, int) else round(value / 2, 4)
         doubled = value * 2 if value * 2 <= 1 or isinstance(value, int) else round((1 + value) / 2, 4)

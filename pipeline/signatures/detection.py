@@ -291,12 +291,15 @@ def _same(field: str, other: str, schema: Mapping[str, pl.DataType]) -> pl.Expr:
     if other not in schema:
         return pl.lit(value=False)
     lists = [isinstance(schema[name], pl.List) for name in (field, other)]
+    left, right = (
+        pl.col(name).cast(pl.List(pl.String()) if many else pl.String()) for name, many in zip((field, other), lists, strict=True)
+    )
     if all(lists):
-        return pl.col(field).list.set_intersection(pl.col(other)).list.drop_nulls().list.len() > 0
+        return left.list.set_intersection(right).list.drop_nulls().list.len() > 0
     if any(lists):
-        many, one = (field, other) if lists[0] else (other, field)
-        return pl.col(one).is_not_null() & pl.col(many).list.contains(pl.col(one))
-    return pl.col(field).cast(pl.String) == pl.col(other).cast(pl.String)
+        many, one = (left, right) if lists[0] else (right, left)
+        return one.is_not_null() & many.list.contains(one)
+    return left == right
 
 
 def _scalar_expr(column: pl.Expr, dtype: pl.DataType, test: Test) -> pl.Expr:
@@ -305,8 +308,8 @@ def _scalar_expr(column: pl.Expr, dtype: pl.DataType, test: Test) -> pl.Expr:
         number = column.cast(pl.Float64, strict=False) if dtype == pl.String() else column
         return {"lt": number < value, "lte": number <= value, "gt": number > value, "gte": number >= value}[test.kind]
     if test.kind == "cidr":
-        return cidr_expr(column, str(value))
-    if test.kind == "eq" and dtype != pl.String() and not isinstance(value, str):
+        return cidr_expr(column if dtype == pl.String() else column.cast(pl.String), str(value))
+    if test.kind == "eq" and dtype != pl.String() and not dtype.is_temporal() and not isinstance(value, str):
         return column == value
     text = column if dtype == pl.String() else column.cast(pl.String)
     return text.str.contains(pattern(test))

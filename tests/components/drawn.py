@@ -6,7 +6,8 @@ Gaps between rows are mostly 0, the timespan, `keep_firing_for` or a microsecond
 
 import json
 import random
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -175,13 +176,13 @@ Drawn = Callable[[random.Random], Documents]
 Step = tuple[int, int]
 
 
-def lines(steps: Sequence[Step], kinds: Sequence[Kind], lengths: Sequence[int]) -> list[Line]:
+def lines(steps: Sequence[Step], kinds: Sequence[Kind], lengths: Sequence[int], *, longest: int = LONGEST) -> list[Line]:
     """Lines in order of time. A step is a gap and a seed for what is said; gaps are often one of `lengths` (microseconds) or beside."""
     gaps = [0, 0, 1, 300_000, *(length + extra for length in (SECOND, *lengths) for extra in (0, 1, -1, SECOND))]
     t, made = ZERO, []
     for at, (gap, seed) in enumerate(steps):
         t += gaps[gap % len(gaps)] if at else (0, 250_000, 999_999)[gap % 3]
-        if t > ZERO + LONGEST:
+        if t > ZERO + longest:
             break
         draw = random.Random(seed)  # noqa: S311 (hypothesis gives the seed)
         made.append(draw.choice(kinds)(at, t, draw))
@@ -389,11 +390,27 @@ KINDS: Mapping[Drawn, Sequence[Kind]] = {
 }
 
 
-def case(kind: Drawn, seed: int, steps: Sequence[Step]) -> Case:
-    """Rules of a kind and lines that they are about."""
+def case(kind: Drawn, seed: int, steps: Sequence[Step], *, stretch: int = 1) -> Case:
+    """Rules of a kind and lines that they are about; `stretch` makes timespans and gaps so many times longer."""
     draw = random.Random(seed)  # noqa: S311 (hypothesis gives the seed)
-    rules = kind(draw)
+    rules = _stretched(kind(draw), stretch)
     timespan = naive.duration(rules["it"]["timespan"])
-    keep = timespan + draw.choice((0, 1, 5)) * SECOND
+    keep = timespan + draw.choice((0, 1, 5)) * stretch * SECOND
     alert = {"keep_firing_for": f"{keep // SECOND}s", "for": draw.choice(("0s", "0s", "1s", "3s"))}
-    return Case(rules, alert, lines(steps, KINDS[kind], (timespan, keep)), draw.randrange(2**32))
+    said = lines(steps, KINDS[kind], (timespan, keep), longest=LONGEST * stretch)
+    if stretch > 1:
+        said = sorted([*said, *_ticks(said[-1].row.t)], key=lambda line: line.row.t)
+    return Case(rules, alert, said, draw.randrange(2**32))
+
+
+def _stretched(rules: Documents, times: int) -> Documents:
+    longer: Documents = json.loads(re.sub(r'"(\d+)s"', lambda found: f'"{int(found[1]) * times}s"', json.dumps(rules)))
+    return longer
+
+
+def _ticks(until: int) -> Iterator[Line]:
+    """A sign of life of either node every minute."""
+    for node, pod in (("n0", "tick"), ("n1", "tock")):
+        stream = Stream(f"{pod}/app", "cri", cluster="lab", node=node, namespace="shop", pod=pod, container="app")
+        for t in range(ZERO, until, 60 * SECOND):
+            yield Line(stream, f"{_stamp(t)} stdout F nothing", row(0, t, []))

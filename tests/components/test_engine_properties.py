@@ -229,3 +229,15 @@ def test_long_silences_do_not_depend_on_the_way(tmp_path: Path, seed: int, steps
     begin = drawn.LONGEST + 360 * SECOND
     later = [drawn.app(1000 + at, line.row.t + begin, random.Random(at)) for at, line in enumerate(again)]  # noqa: S311
     found_by_engine(compiled(tmp_path, example.rules, example.alert), replace(example, lines=[*example.lines, *later]))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    "kind", [drawn.event_count, drawn.cascade_absent, drawn.ratio, drawn.absence], ids=lambda kind: kind.__name__
+)
+@searching
+@given(seed=st.integers(0, 2**16), steps=st.lists(st.tuples(st.integers(0, 15), st.integers(0, 2**16)), min_size=40, max_size=60))
+def test_what_is_forgotten_after_hours_changes_nothing(tmp_path: Path, kind: Drawn, seed: int, steps: Sequence[Step]) -> None:
+    """The same over as long a time as rows are not kept for: old rows live on in their incidents."""
+    agree(tmp_path, drawn.case(kind, seed, steps, stretch=180))

@@ -12,9 +12,7 @@ from pipeline.model.columns import TIME
 from pipeline.parsers import Context, Envelope
 from pipeline.parsers.shippers import plausible, rfc3339, unwrapped
 
-_HEADER: Final = (
-    r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d) (?:stdout|stderr) [FP](?::[^ ]*)?(?: |$)"
-)
+_HEADER: Final = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d) (?:stdout|stderr) [FP](?::[^ ]*)?(?: |$)"
 """The first tag is `F` (full) or `P` (partial); others may follow behind colons and are unknown to this day."""
 
 

@@ -102,12 +102,8 @@ def _documents(rows: pl.DataFrame) -> pl.DataFrame:
         k8s_pod_name=pl.coalesce(_any("kubernetes.pod.name", "kubernetes.pod_name"), known["k8s_pod_name"]),
         k8s_pod_uid=pl.coalesce(_any("kubernetes.pod.uid", "kubernetes.pod_id"), known["k8s_pod_uid"]),
         k8s_pod_app=app(_at("kubernetes.labels")),
-        container_name=pl.coalesce(
-            _any("kubernetes.container.name", "kubernetes.container_name"), known["container_name"]
-        ),
-        container_image_name=image(
-            _any("container.image.name", "kubernetes.container.image", "kubernetes.container_image")
-        ),
+        container_name=pl.coalesce(_any("kubernetes.container.name", "kubernetes.container_name"), known["container_name"]),
+        container_image_name=image(_any("container.image.name", "kubernetes.container.image", "kubernetes.container_image")),
         **_author(),
     )
 

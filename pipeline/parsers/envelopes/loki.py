@@ -64,9 +64,7 @@ def _entries(frame: pl.DataFrame) -> pl.DataFrame:
     numbered = frame.select("record", pl.int_range(pl.len(), dtype=pl.UInt32).alias("line"))
     mixed = pl.col("record").str.contains(_METADATA)
     readers = ((bodies, numbered.filter(~mixed)), (decoded, numbered.filter(mixed)))
-    requests = pl.concat([read(part["record"], _FIELDS).with_columns(part["line"]) for read, part in readers]).sort(
-        "line"
-    )
+    requests = pl.concat([read(part["record"], _FIELDS).with_columns(part["line"]) for read, part in readers]).sort("line")
     entries = requests.explode("streams", empty_as_null=True).unnest("streams").explode("values", empty_as_null=True)
     parts = {name: pl.col("values").list.get(at, null_on_oob=True) for at, name in enumerate(("stamp", "text", "meta"))}
     return entries.select("line", "stream", **parts)
@@ -84,9 +82,7 @@ def _named(entries: pl.DataFrame) -> pl.DataFrame:
 
 def _opened(rows: pl.DataFrame) -> pl.DataFrame:
     """Entries whose line is a record of Fluent Bit give its text; its names go behind the labels'."""
-    held = (rows["text"].str.contains('"log":"', literal=True) & rows["text"].str.contains(_INNER)).fill_null(
-        value=False
-    )
+    held = (rows["text"].str.contains('"log":"', literal=True) & rows["text"].str.contains(_INNER)).fill_null(value=False)
     if not held.any():
         return rows
     inner = decoded(rows["text"].zip_with(held, pl.Series([""])), _RECORD).select(pl.all().name.prefix("inner."))

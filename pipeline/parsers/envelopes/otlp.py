@@ -66,10 +66,7 @@ def _rows(frame: pl.DataFrame) -> pl.DataFrame:
     """One row a log record: its members, `line`, a column a wanted attribute; the record's go before the resource's."""
     lines = pl.int_range(pl.len(), dtype=pl.UInt32).alias("line")
     resources = (
-        bodies(frame["record"], _FIELDS)
-        .with_columns(lines)
-        .explode("resourceLogs", empty_as_null=True)
-        .unnest("resourceLogs")
+        bodies(frame["record"], _FIELDS).with_columns(lines).explode("resourceLogs", empty_as_null=True).unnest("resourceLogs")
     )
     held = resources.with_columns(_attributes(resources["resource"].struct.field("attributes")).to_struct("resource"))
     scopes = held.explode("scopeLogs", empty_as_null=True).unnest("scopeLogs")

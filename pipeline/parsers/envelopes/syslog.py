@@ -42,9 +42,7 @@ def _unwrap(frame: pl.DataFrame, context: Context) -> pl.DataFrame:
     named = pl.when(kernel | (pl.col("name") != "kernel")).then("name")
     return unwrapped(
         parts,
-        time=pl.coalesce(
-            text.timestamp(pl.col("iso")), text.yearless(pl.col("short"), "%b %e %H:%M:%S%.f", context.now)
-        ),
+        time=pl.coalesce(text.timestamp(pl.col("iso")), text.yearless(pl.col("short"), "%b %e %H:%M:%S%.f", context.now)),
         message=pl.col("text"),
         log_level=text.severity(prio & 7),
         format=pl.when(kernel).then(pl.lit("kernel")),

@@ -1,5 +1,6 @@
 """Detections: what every modifier matches and what it leaves, on real columns; and what is refused."""
 
+from itertools import product
 from typing import Any
 
 import polars as pl
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline import parsers
 from pipeline.signatures import detection
 from pipeline.signatures.detection import All, DetectionError, Not, Some, Test, compile_detection, to_expr
 
@@ -219,6 +221,40 @@ def test_fieldref_of_lists_needs_one_common_element() -> None:
     assert matches({"s": {"many|fieldref": "text"}}, rows) == only_first
     assert matches({"s": {"text|fieldref": "many"}}, rows) == only_first
     assert matches({"s": {"many|fieldref": "more"}}, rows) == only_first
+
+
+def test_fieldref_of_lists_of_other_kinds() -> None:
+    """Compared as text, so that no pair of columns can fail while rows flow."""
+    rows = [{"codes": [80, 81], "text": "81", "many": ["80"]}, {"codes": [80], "text": "81", "many": ["81"]}]
+    assert matches({"s": {"codes|fieldref": "text"}}, rows) == [True, False]
+    assert matches({"s": {"text|fieldref": "codes"}}, rows) == [True, False]
+    assert matches({"s": {"codes|fieldref": "many"}}, rows) == [True, False]
+
+
+KNOWN = parsers.vocabulary().all_columns()
+ANYTHING = [5, 0.5, True, "x*", "", None, ["x", 5]]
+MODIFIERS = ["", *(f"|{name}" for name in detection.KINDS), "|cased", "|neq", "|contains|all"]
+
+
+def sample(dtype: pl.DataType) -> Any:
+    """A value of a type."""
+    if isinstance(dtype, pl.List):
+        return [sample(dtype.inner), None]
+    return pl.Series([1]).cast(dtype).item() if not isinstance(dtype, pl.String) else "10.0.0.1"
+
+
+@pytest.mark.parametrize("name", {str(dtype): name for name, dtype in KNOWN.items()}.values())
+def test_no_test_fails_on_any_kind_of_column(name: str) -> None:
+    """What compiles can be run: on a column of every type that there is, missing and not."""
+    others = ["message", *{str(dtype): name for name, dtype in KNOWN.items()}.values()]
+    schema = {column: KNOWN[column] for column in (name, *others)}
+    frame = pl.DataFrame([{}, {column: sample(dtype) for column, dtype in schema.items()}], schema=schema)
+    for modifier, value in [*product(MODIFIERS, ANYTHING), *(("|fieldref", other) for other in others)]:
+        try:
+            tree = compile_detection({"s": {f"{name}{modifier}": value}, "condition": "s"})
+        except DetectionError:
+            continue
+        assert frame.filter(to_expr(tree, schema)).width == frame.width
 
 
 def test_fieldref_to_nothing_matches_nothing() -> None:
