@@ -10,7 +10,8 @@ from pipeline.parsers import Context, Envelope
 from pipeline.parsers.shippers import rfc3339, unwrapped
 
 _PREFIX = r"^\[pod/(?P<pod>[a-z0-9.-]+)/(?P<container>[a-z0-9.-]+)\] "
-_TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{4,9}(?:Z|[+-]\d\d:\d\d)"
+_NANO = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{4,9}(?:Z|[+-]\d\d:\d\d)"
+_TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)"
 
 
 def _unwrap(frame: pl.DataFrame, context: Context) -> pl.DataFrame:
@@ -33,6 +34,6 @@ def _unwrap(frame: pl.DataFrame, context: Context) -> pl.DataFrame:
 ENVELOPE = Envelope(
     name="kubectl_logs",
     unwrap=_unwrap,
-    sniff=rf"^(?:\[pod/[a-z0-9.-]+/[a-z0-9.-]+\] (?:{_TIME} )?|{_TIME} )",
+    sniff=rf"^(?:\[pod/[a-z0-9.-]+/[a-z0-9.-]+\] (?:{_TIME} )?|{_NANO} )",
     priority=-50,
 )

@@ -210,6 +210,8 @@ def test_silence_needs_a_past() -> None:
     """What was hardly ever seen is not missed."""
     assert silences([1, 2], [5], enough=3) == []
     assert silences([0, 1, 2], [5], enough=3) == [(13, 3)]
+    assert silences([0, 60], [65], enough=2) == [(71, 61)]
+    assert silences([0, 61], [65], enough=2) == []
 
 
 def test_silence_ends_when_it_is_broken() -> None:
