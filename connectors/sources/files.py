@@ -70,9 +70,8 @@ def open_files(names: list[str]) -> Files:
 
 @contextmanager
 def _open(name: str) -> Iterator[BinaryIO | gzip.GzipFile]:
-    source = nullcontext(sys.stdin.buffer) if name == STDIN else Path(name).open("rb")
-    with source as raw:
-        buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)  # type: ignore[arg-type]
+    with nullcontext(sys.stdin.buffer) if name == STDIN else Path(name).open("rb") as raw:
+        buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)  # type: ignore[type-var]
         head = buffered.peek(4)[:4]
         if head.startswith(b"\x1f\x8b"):
             yield gzip.GzipFile(fileobj=buffered, mode="rb")

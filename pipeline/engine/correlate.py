@@ -15,7 +15,7 @@ from pipeline.engine.views import Views
 from pipeline.engine.windows import Effects, Hit, Measure, Seconds, Series
 from pipeline.model import columns
 from pipeline.signatures import conditions, detection
-from pipeline.signatures.models import Cascade, Effect, EventCount, Temporal, Threshold, Value
+from pipeline.signatures.models import Cascade, Correlation, Effect, EventCount, Temporal, Threshold, Value
 from pipeline.signatures.ruleset import Rule, RuleSet
 
 Group = tuple[str, ...]
@@ -35,6 +35,8 @@ class Outcome:
     keys: Sequence[str]
     hits: dict[Group, list[Hit]] = field(default_factory=dict)
     missed: dict[Group, list[Hit]] = field(default_factory=dict)
+    seen: dict[Group, list[int]] = field(default_factory=dict)
+    """For silences: when what is missing was seen (microseconds), by group."""
     rows: pl.DataFrame = field(default_factory=pl.DataFrame)
 
 
@@ -173,7 +175,7 @@ class Correlator:
         show = self._shown(rule)
         parts = [self.rows(rule, name, until, show=show) for name in self._evidence_of(rule)]
         some = [part for part in parts if not part.is_empty()]
-        return pl.concat(some, how="diagonal_relaxed").sort("t", "id") if some else _empty(len(outcome.keys))
+        return pl.concat(some, how="diagonal_relaxed").sort("t", "id", "detection") if some else _empty(len(outcome.keys))
 
     def _shown(self, rule: Rule) -> list[str]:
         own = {f for name in rule.detections if name in self._ruleset.detections for f in self._ruleset.detections[name].fields}
@@ -291,6 +293,7 @@ class Correlator:
         before = self._seconds(rule, correlation.after.rule, None)
         for group, seconds in self._seconds(rule, correlation.of, None).items():
             of = [t for t, n in zip(seconds.t, seconds.of, strict=True) if n]
+            outcome.seen[group] = of
             told = before.get(group, Seconds([], [], []))
             known = list(zip(told.t, told.of, strict=True))
             if hits := windows.absence(of, alive, known, correlation.timespan, enough, until):
@@ -433,6 +436,14 @@ def _near(series: Series, correlation: EventCount | Value | Temporal, threshold:
     if floor is None or not isinstance(correlation, EventCount) or floor < 2:  # noqa: PLR2004 (half of one is none)
         return []
     return windows.slide(series, correlation.timespan, windows.Count(), lambda m: (m.value() or 0) * 2 >= floor, limit)[:1]
+
+
+def look_back(correlation: Correlation) -> int:
+    """How far before a hit (microseconds) rows may matter to it."""
+    parts = [correlation.timespan, getattr(correlation, "against", 0)]
+    if correlation.type == "absence":
+        parts.append(correlation.after.within)
+    return sum(parts)
 
 
 def _effect(effect: Effect, series: Series | None, span: int, *, absent: bool) -> Effects:

@@ -19,7 +19,7 @@ from pipeline import parsers
 from pipeline.engine import aggregate, explain, incidents, objects, retention, support
 from pipeline.engine.blocks import read_lines
 from pipeline.engine.clocks import SECOND
-from pipeline.engine.correlate import Correlator
+from pipeline.engine.correlate import SKEW, Correlator, look_back
 from pipeline.engine.incidents import Span
 from pipeline.engine.intake import Intake
 from pipeline.engine.matching import Matcher
@@ -40,7 +40,7 @@ class Engine:
     """One cluster's detection for one rule set.
 
     `cache` is a folder for compiled scan databases (safe to delete). `floor` (microseconds) is the time of rows without a time while
-    no dated row was seen.
+    no dated row was seen; `trusting` takes every time as it is, however lone.
     """
 
     def __init__(
@@ -52,10 +52,12 @@ class Engine:
         limits: Limits | None = None,
         cache: Path | None = None,
         floor: int = 0,
+        trusting: bool = False,
     ) -> None:
         self.cluster = cluster
         self._floor = floor
         self.state = state or State()
+        self.state.clocks.trusting = self.state.clocks.trusting or trusting
         self._ruleset = ruleset
         self._limits = limits or Limits()
         self._intake = Intake(ruleset, limits=self._limits, cache=cache)
@@ -64,6 +66,7 @@ class Engine:
         self._plans = aggregate.plans(ruleset)
         self._correlator = Correlator(ruleset, self.state, self._views, self._plans)
         self._counters = _wanted_counters(ruleset)
+        self._look_back = max((look_back(rule.correlation) for rule in ruleset.rules.values()), default=0) + 2 * SKEW
         self._titles = {name: found.title for name, found in ruleset.detections.items()}
         self._finished = False
 
@@ -119,7 +122,8 @@ class Engine:
         for disaster in self._ruleset.signatures.values():
             outcome = self._correlator.outcome(disaster.rule, until)
             frozen = {group: kept for (slug, group), kept in self.state.opened.items() if slug == disaster.slug}
-            for span, incident in incidents.build(disaster, outcome, self._titles, frozen, self.cluster, now):
+            edge = self.state.forgotten
+            for span, incident in incidents.build(disaster, outcome, self._titles, frozen, self.cluster, now, edge):
                 weighed = support.weigh(incident, disaster.signature, self._ruleset, self._views, self._correlator, until)
                 found.append((span, weighed))
         return found
@@ -135,19 +139,23 @@ class Engine:
         explained = {incident.id: incident for incident in self._explained([incident for _, incident in current])}
         for span, incident in current:
             key = (incident.signature, span.group)
-            if incident.status == "near_miss" or incident.vetoed or span.started >= before:
+            if incident.status == "near_miss" or incident.vetoed or span.first_hit >= before:
                 continue
             if span.last < before and span.ended is not None:
                 self.state.final[incident.id] = explained[incident.id]
                 self.state.opened.pop(key, None)
             else:
-                self.state.opened[key] = retention.freeze(incident, span.first_hit, before)
+                self.state.opened[key] = retention.freeze(incident, span.first_hit, before, silent=self._is_silence(incident))
         while len(self.state.final) > self._limits.final_incidents:
             self.state.counts["final_incidents_dropped", "oldest"] += 1
             del self.state.final[next(iter(self.state.final))]
-        retention.forget(self.state, before)
+        retention.forget(self.state, before, self._look_back)
         self._views.reset()
         self._correlator.new_topology()
+
+    def _is_silence(self, incident: Incident) -> bool:
+        rule = self._ruleset.rules[self._ruleset.signatures[incident.signature].rule]
+        return rule.correlation.type == "absence"
 
     def _bound(self) -> None:
         """Keep memory bounded: old rows go, crowds are folded."""

@@ -47,37 +47,52 @@ def build(
     frozen: Mapping[Group, Frozen],
     cluster: str,
     now: int,
+    edge: int = 0,
 ) -> list[tuple[Span, Incident]]:
     """The incidents of a signature as of `now` (microseconds), near misses among them.
 
-    `frozen` is what was kept, by group, of open ones whose first rows are gone.
+    What was detected before `edge` (microseconds) is settled: `frozen` is what was kept, by group, of those open then.
     """
-    signature = found.signature
+    made = []
+    spans = [*_real(found.signature, outcome, frozen, now, edge), *_missed(outcome, frozen)]
+    for span, rows in zip(spans, _evidence(outcome, spans), strict=True):
+        if span.group in frozen and frozen[span.group].started == span.started:
+            newer = _incident(found, outcome, span, rows.filter(pl.col("t") >= edge), titles, cluster)
+            made.append((span, thaw(newer, frozen[span.group])))
+        else:
+            made.append((span, _incident(found, outcome, span, rows, titles, cluster)))
+    return made
+
+
+def _real(signature: Signature, outcome: Outcome, frozen: Mapping[Group, Frozen], now: int, edge: int) -> list[Span]:
+    """Spans of the groups in which the condition held."""
     quiet = max(signature.alert.keep_firing_for, signature.correlation.timespan if signature.correlation else 0)
     times = _times(outcome)
-    hits = {group: list(there) for group, there in outcome.hits.items()}
+    hits = {group: [hit for hit in there if hit.at >= edge] for group, there in outcome.hits.items()}
     for group, kept in frozen.items():
-        again = [Hit(at, kept.started, kept.last) for at in (kept.first_hit, kept.detected)]
+        until = _silent_until(outcome.seen.get(group, []), kept, now) if kept.silent else kept.last
+        again = [Hit(at, kept.started, until) for at in (kept.first_hit, kept.detected)]
         hits[group] = [*again, *hits.get(group, [])]
-    spans = [
+    return [
         span
         for group, there in sorted(hits.items())
         for span in _spans(group, there, times.get(group, []), quiet, signature.alert.for_, now)
     ]
-    spans += [
+
+
+def _missed(outcome: Outcome, frozen: Mapping[Group, Frozen]) -> list[Span]:
+    """The first near miss of each group in which the condition never held."""
+    return [
         Span(group, hit.start, hit.at, hit.at, hit.at, hit.at, missed=True)
         for group, missed in sorted(outcome.missed.items())
         for hit in missed[:1]
-        if group not in hits
+        if group not in outcome.hits and group not in frozen
     ]
-    if not spans:
-        return []
-    made = []
-    for span, rows in zip(spans, _evidence(outcome, spans), strict=True):
-        incident = _incident(found, outcome, span, rows, titles, cluster)
-        kept = frozen.get(span.group)
-        made.append((span, thaw(incident, kept) if kept and kept.started == span.started else incident))
-    return made
+
+
+def _silent_until(seen: Sequence[int], kept: Frozen, now: int) -> int:
+    """How long a silence that was open went on: until what is missing was seen again."""
+    return min((at for at in seen if at > kept.detected), default=now)
 
 
 def plain(key: str) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
+from pipeline.engine.clocks import SECOND
 from pipeline.engine.state import RETENTION, Limits, State
 from pipeline.engine.topology import FORMER
 from pipeline.model.incident import Cell, Incident, Line, Reason
@@ -28,6 +29,7 @@ class Frozen:
     first_hit: int
     detected: int
     last: int
+    silent: bool
     rows: int
     rest: int
     counts: Mapping[str, int]
@@ -39,15 +41,15 @@ class Frozen:
 
 def due(state: State) -> int | None:
     """The time before which rows may go now (microseconds), or None while it is too early to look again."""
-    before = state.clocks.watermark() - KEEP
+    before = (state.clocks.watermark() - KEEP) // SECOND * SECOND
     begun = (
         min((clock_minute for clock in state.clocks.streams.values() for clock_minute in clock.minutes), default=0) * 60_000_000
     )
     return before if before > begun and before >= state.forgotten + STEP else None
 
 
-def freeze(incident: Incident, first_hit: int, before: int) -> Frozen:
-    """What an open incident keeps of the rows before a time."""
+def freeze(incident: Incident, first_hit: int, before: int, *, silent: bool) -> Frozen:
+    """What an open incident keeps of the rows before a time; `silent` ones go on until what is missing is seen again."""
     old = tuple(cell for cell in incident.cells if cell.second < before)
     counts: dict[str, int] = {}
     for cell in old:
@@ -57,6 +59,7 @@ def freeze(incident: Incident, first_hit: int, before: int) -> Frozen:
         first_hit=first_hit,
         detected=incident.detected,
         last=max((cell.second for cell in old), default=incident.started),
+        silent=silent,
         rows=sum(counts.values()),
         rest=incident.rest,
         counts=counts,
@@ -88,8 +91,9 @@ def thaw(incident: Incident, frozen: Frozen) -> Incident:
     )
 
 
-def forget(state: State, before: int) -> None:
-    """Drop rows, counts, samples, objects and signs of life older than a time (microseconds)."""
+def forget(state: State, edge: int, look_back: int) -> None:
+    """Incidents up to `edge` (microseconds) are settled: drop what no window behind it can reach."""
+    before = edge - look_back
     if state.rows is not None:
         kept = state.rows.filter(pl.col("@timestamp").dt.epoch("us") >= before)
         numbers = kept["_n"]
@@ -101,7 +105,7 @@ def forget(state: State, before: int) -> None:
         state.samples = state.samples.filter(pl.col("@timestamp").dt.epoch("us") >= before).rechunk()
     state.topology.forget(before - FORMER)
     state.clocks.forget(before)
-    state.forgotten = before
+    state.forgotten = edge
 
 
 def fold(state: State, limits: Limits, keys: Iterable[str]) -> set[str]:

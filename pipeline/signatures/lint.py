@@ -25,7 +25,6 @@ from pipeline.signatures.ruleset import RuleSet
 
 RETENTION = 3600 * 1_000_000
 """Microseconds for which evidence can be revised (DESIGN contract 1): no window may be longer."""
-MAX_BASELINE = 24 * RETENTION
 
 
 def check(entries: Sequence[Entry], ruleset: RuleSet, vocabulary: Vocabulary) -> list[Problem]:
@@ -170,9 +169,9 @@ def _impossible(correlation: Correlation) -> Iterator[tuple[Loc, str, str]]:
 
 def _impossible_baseline(correlation: Baseline) -> Iterator[tuple[Loc, str, str]]:
     longest = max(correlation.timespan, correlation.against)
-    if longest > MAX_BASELINE:
-        key = "timespan" if correlation.timespan > MAX_BASELINE else "against"
-        yield (key,), "the past is kept for 24h only", "shorten it"
+    if longest > RETENTION:
+        key = "timespan" if correlation.timespan > RETENTION else "against"
+        yield (key,), "the past is kept for 1h only", "shorten it"
     if correlation.against <= correlation.timespan:
         yield ("against",), "the past is not longer than the timespan", "compare with more"
 
