@@ -134,9 +134,7 @@ def downloaded_wheel(lock: Path, folder: Path) -> Path:
         page = f"{index.rstrip('/')}/pip/"
         body, media_type = _fetch(page)
         # Joined with the page as asked for and not as redirected: only so does an own address keep its login.
-        files = [
-            url for link in _links(body, media_type) if _file_name(url := urllib.parse.urljoin(page, link)) == name
-        ]
+        files = [url for link in _links(body, media_type) if _file_name(url := urllib.parse.urljoin(page, link)) == name]
         content = _fetch(files[0])[0] if files else b""
     except (OSError, ValueError) as error:
         raise NoPipError(f"asked the configured package index for {name}: {error}") from error

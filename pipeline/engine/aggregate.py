@@ -58,7 +58,7 @@ def raw_key(column: str) -> tuple[str, ...]:
     if column == "k8s.service.name":
         return ("upstream.name",)
     if column in columns.TOPOLOGY:
-        side = column.split(".")[0]
+        side = column.split(".", maxsplit=1)[0]
         if column in ("upstream.k8s.service.name", "upstream.k8s.namespace.name"):
             return ("upstream.address", "upstream.name")
         return (f"{side}.address",)
@@ -81,11 +81,10 @@ def plans(ruleset: RuleSet) -> list[Plan]:
                 detections[name] = found
                 sums.update((name, column) for column in summed(rule))
     by_source = {kind: fmt.name for fmt in parsers.all_formats().values() for kind in fmt.sources}
-    found = []
-    for (source, keys), (detections, sums) in sorted(_absorbed(wanted).items()):
-        name = f"{source}/{','.join(keys)}"
-        found.append(Plan(name, by_source[source], source, keys, tuple(detections.values()), tuple(sorted(sums))))
-    return found
+    return [
+        Plan(f"{source}/{','.join(keys)}", by_source[source], source, keys, tuple(found.values()), tuple(sorted(sums)))
+        for (source, keys), (found, sums) in sorted(_absorbed(wanted).items())
+    ]
 
 
 _Wanted = dict[tuple[str, tuple[str, ...]], tuple[dict[str, Detection], set[tuple[str, str]]]]
@@ -171,9 +170,7 @@ def count(plan: Plan, frame: pl.DataFrame) -> pl.DataFrame:
         counts = [pl.col("+").filter(pl.col(f"?{found.name}")).sum().alias(f"n:{found.name}") for found in grouped]
         added = [pl.col(f"+{column}").filter(pl.col(f"?{name}")).sum().alias(f"s:{name}:{column}") for name, column in plan.sums]
         parts.append(groups.with_columns(flags).group_by("_seg", "second", *plan.keys).agg(*counts, *added))
-    for found in plan.detections:
-        if found not in grouped:
-            parts.append(_row_by_row(plan, found, frame, raw, groups))
+    parts.extend(_row_by_row(plan, found, frame, raw, groups) for found in plan.detections if found not in grouped)
     return _together(plan, parts)
 
 
@@ -187,18 +184,16 @@ def _row_by_row(plan: Plan, found: Detection, frame: pl.DataFrame, raw: pl.DataF
         if len(asked) == 1 and (name := next(iter(asked))) in groups.columns:
             passing = raw[name].filter(groups.select(detection.to_expr(part, {name: face[name].cast})).to_series())
             some = some.filter(pl.col(name).is_in(passing.unique().implode()))
-    asked = sorted(detection.fields(found.loose) | set(plan.keys))
-    tested = some.select("_seg", "second", *cut(face, asked, pl.col("record"))).with_columns(valid(face, asked))
-    kept = tested.filter(detection.to_expr(found.loose, {name: face[name].cast for name in asked}))
+    named = sorted(detection.fields(found.loose) | set(plan.keys))
+    tested = some.select("_seg", "second", *cut(face, named, pl.col("record"))).with_columns(valid(face, named))
+    kept = tested.filter(detection.to_expr(found.loose, {name: face[name].cast for name in named}))
     return kept.group_by("_seg", "second", *plan.keys).agg(pl.len().cast(pl.Int64).alias(f"n:{found.name}"))
 
 
 def _flat(parts: Iterable[detection.Tree]) -> Iterator[detection.Tree]:
     """The conjuncts of nested conjunctions."""
     for part in parts:
-        if isinstance(part, detection.All):
-            yield from _flat(part.children)
-        elif isinstance(part, detection.Some) and len(part.children) == 1:
+        if isinstance(part, detection.All) or (isinstance(part, detection.Some) and len(part.children) == 1):
             yield from _flat(part.children)
         else:
             yield part

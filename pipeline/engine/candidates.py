@@ -1,6 +1,7 @@
 """Rows that some rule may want, on their way from unwrapped text to event columns.
 
-They wait until some two hundred thousand lines were read, since parsing, matching and joining cost by the call and not by the row.
+They wait until some two hundred thousand lines were read, since
+parsing, matching and joining cost by the call and not by the row.
 """
 
 from datetime import datetime

@@ -82,8 +82,8 @@ class Clocks:
     def _plausible(self) -> tuple[int, dict[str, int]]:
         """The frontier of plausible time, and each stream's newest time up to it.
 
-        Walking up the minutes, a gap of more than `AHEAD` is crossed only where at least two witnesses stand behind it: two nodes, or
-        on a single node two streams. A lone witness has no one to contradict it.
+        Walking up the minutes, a gap of more than `AHEAD` is crossed only where at least two witnesses stand behind it: two
+        nodes, or on a single node two streams. A lone witness has no one to contradict it.
         """
         if self._trusted is not None:
             return self._trusted

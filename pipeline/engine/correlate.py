@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from pipeline.engine import aggregate, enrich, windows
+from pipeline.engine import aggregate, enrich, grouping, windows
 from pipeline.engine.state import State
 from pipeline.engine.views import Views
 from pipeline.engine.windows import Effects, Hit, Measure, Seconds, Series
@@ -21,8 +21,6 @@ from pipeline.signatures.ruleset import Rule, RuleSet
 Group = tuple[str, ...]
 SKEW = 30 * windows.MICRO
 """Clock error allowed between cause and effect where no signature says otherwise (microseconds)."""
-SIDE_COLUMNS = tuple(f"{side}.{key}" for side in columns.SIDES for key in columns.ENTITY)
-EVIDENCE = ("t", "w", "id", "detection", "source", "message", "container.name", *columns.ENTITY, *SIDE_COLUMNS)
 
 
 @dataclass(slots=True)
@@ -102,27 +100,27 @@ class Correlator:
                 f"g{inner.keys.index(column)}" if column in inner.keys else None for column in aggregate.key_columns(rule, name)
             ]
             if frame.is_empty() or None in sources:
-                return _empty(len(sources))
+                return grouping.empty(len(sources))
             taken = frame.with_columns(pl.col(str(source)).alias(f"h{at}") for at, source in enumerate(sources))
             plain = taken.drop(column for column in taken.columns if column.startswith("g") and column[1:].isdigit())
             return plain.rename({f"h{at}": f"g{at}" for at in range(len(sources))})
         keys = aggregate.key_columns(rule, name)
         if plans := self._plans_of(rule, name):
             parts = [self._counted_rows(plan, name).with_columns(pl.lit(name).alias("detection")) for plan in plans]
-            return pl.concat([_grouped(part, keys, show) for part in parts], how="diagonal_relaxed")
+            return pl.concat([grouping.grouped(part, keys, show) for part in parts], how="diagonal_relaxed")
         frame = self._views.rows(name)
         if rule.correlation.type in aggregate.COUNTED:
             # All-rows rules work on whole seconds, also where a detection happens to be counted by its matched rows.
             frame = frame.with_columns(pl.col("t") // windows.MICRO * windows.MICRO)
-        return _grouped(frame.with_columns(pl.lit(name).alias("detection")), aggregate.key_columns(rule, name), show)
+        return grouping.grouped(frame.with_columns(pl.lit(name).alias("detection")), aggregate.key_columns(rule, name), show)
 
     def _times(self, rule: Rule, name: str, until: int, fields: Sequence[str]) -> pl.DataFrame:
         """What windows slide over: `g*`, t, w, id, value. A rule that is referred to counts by its hits."""
         if name in self._ruleset.rules:
             return self._hits_as_rows(rule, name, until)
         frame = self._views.rows(name)
-        value = _value(frame, fields)
-        return _grouped(frame.with_columns(value), aggregate.key_columns(rule, name), ("value",)).select(
+        value = grouping.value(frame, fields)
+        return grouping.grouped(frame.with_columns(value), aggregate.key_columns(rule, name), ("value",)).select(
             pl.selectors.matches(r"^g\d+$"), "t", "w", "id", "value", pl.col("t").alias("start")
         )
 
@@ -130,7 +128,7 @@ class Correlator:
         inner = self.outcome(name, until)
         wanted = aggregate.key_columns(rule, name)
         if any(column not in inner.keys for column in wanted):
-            return _empty(len(wanted)).select(
+            return grouping.empty(len(wanted)).select(
                 pl.selectors.matches(r"^g\d+$"),
                 "t",
                 "w",
@@ -163,7 +161,7 @@ class Correlator:
         }.get(correlation.type, self._sliding)
         evaluate(rule, outcome, until)
         if not outcome.hits and not outcome.missed:
-            outcome.rows = _empty(len(outcome.keys))
+            outcome.rows = grouping.empty(len(outcome.keys))
             return outcome
         outcome.rows = self._all_rows(rule, outcome, until)
         return outcome
@@ -175,7 +173,7 @@ class Correlator:
         show = self._shown(rule)
         parts = [self.rows(rule, name, until, show=show) for name in self._evidence_of(rule)]
         some = [part for part in parts if not part.is_empty()]
-        return pl.concat(some, how="diagonal_relaxed").sort("t", "id", "detection") if some else _empty(len(outcome.keys))
+        return pl.concat(some, how="diagonal_relaxed").sort("t", "id", "detection") if some else grouping.empty(len(outcome.keys))
 
     def _shown(self, rule: Rule) -> list[str]:
         own = {f for name in rule.detections if name in self._ruleset.detections for f in self._ruleset.detections[name].fields}
@@ -305,7 +303,7 @@ class Correlator:
         for group, seconds in self._seconds(rule, correlation.of, correlation.among).items():
             hits = windows.baseline(
                 seconds, correlation.timespan, correlation.against, correlation.condition.factor, correlation.minimum,
-                share=correlation.among is not None, begun=self._state.clocks.begun(), until=until,  # type: ignore[call-overload]
+                share=correlation.among is not None, begun=self._state.clocks.begun(), until=until,
             )  # fmt: skip
             if hits:
                 outcome.hits[group] = hits
@@ -325,7 +323,7 @@ class Correlator:
         return {row[: len(keys)]: Seconds(*row[len(keys) :]) for row in grouped.iter_rows()}
 
     def _plans_of(self, rule: Rule, name: str) -> list[aggregate.Plan]:
-        """The plans by which the rows of `name` are counted for a rule, one for every kind of row; none where it is not counted."""
+        """The plans by which the rows of `name` are counted for a rule, one for every kind of row."""
         found = self._ruleset.detections.get(name)
         if rule.correlation.type not in aggregate.COUNTED or found is None or not aggregate.counted(found):
             return []
@@ -343,13 +341,13 @@ class Correlator:
             return pl.concat(parts)
         second = pl.col("t") // windows.MICRO * windows.MICRO
         frame = self._views.rows(name).with_columns(second.alias("t"), pl.col("w").cast(pl.Float64).alias("n"))
-        return _numbers(frame, wanted)
+        return grouping.numbers(frame, wanted)
 
     def _number(self, plan: aggregate.Plan, name: str, number: str, keys: Sequence[str]) -> pl.DataFrame:
         """One plan's counts (or sums) of a detection: `g*`, t, n."""
         counts = self._tested(self._all_counts(plan), name)
         frame = counts.with_columns(pl.col(number).cast(pl.Float64).alias("n"), pl.col("second").alias("t"))
-        return _numbers(frame.filter(pl.col("n") > 0), keys)
+        return grouping.numbers(frame.filter(pl.col("n") > 0), keys)
 
     def _tested(self, counts: pl.DataFrame, name: str) -> pl.DataFrame:
         """The counts that also pass what a detection asks of topology."""
@@ -406,13 +404,14 @@ def _silences(rule: Rule, outcome: Outcome) -> pl.DataFrame:
         {
             **{f"g{at}": value for at, value in enumerate(group)},
             **{entity: value for entity, value in zip(entities, group, strict=True) if entity in columns.ENTITY},
-            "t": hit.start, "w": 1, "id": f"{rule.name}/{'/'.join(group)}@{hit.start}", "detection": correlation.of, "source": "absence",
+            "t": hit.start, "w": 1, "id": f"{rule.name}/{'/'.join(group)}@{hit.start}",
+            "detection": correlation.of, "source": "absence",
             "message": f"nothing more of {correlation.of} for {correlation.timespan // windows.MICRO} s",
         }
         for group, hits in outcome.hits.items()
         for hit in hits
     ]  # fmt: skip
-    schema = {**_empty(len(keys)).schema, **dict.fromkeys(columns.ENTITY, pl.String())}
+    schema = {**grouping.empty(len(keys)).schema, **dict.fromkeys(columns.ENTITY, pl.String())}
     return pl.DataFrame(rows, schema=schema).sort("t", "id")
 
 
@@ -459,48 +458,3 @@ def _positive(node: conditions.Node, *, sign: bool = True) -> set[str]:
     if isinstance(node, conditions.Not):
         return _positive(node.child, sign=not sign)
     return {name for child in node.children for name in _positive(child, sign=sign)}
-
-
-def _value(frame: pl.DataFrame, fields: Sequence[str]) -> pl.Expr:
-    """The measured column; several are taken together, a list as its last element."""
-    named = [
-        (pl.col(name).list.last() if isinstance(frame.schema[name], pl.List) else pl.col(name))
-        for name in fields
-        if name in frame.columns
-    ]
-    if not named:
-        return pl.lit(None).alias("value")
-    if len(named) == 1:
-        return named[0].alias("value")
-    return pl.concat_str([part.cast(pl.String) for part in named], separator="\x1f").alias("value")
-
-
-def _grouped(frame: pl.DataFrame, keys: Sequence[str], show: Sequence[str]) -> pl.DataFrame:
-    """The rows with their group in `g0`, `g1`, ...; a list-valued key puts a row into each of its groups; no null group."""
-    exprs = [(pl.col(key) if key in frame.columns else pl.lit(None, pl.String)).alias(f"g{at}") for at, key in enumerate(keys)]
-    kept = [name for name in dict.fromkeys((*EVIDENCE, *show)) if name in frame.columns]
-    grouped = frame.with_columns(exprs)
-    lists = [f"g{at}" for at in range(len(keys)) if isinstance(grouped.schema[f"g{at}"], pl.List)]
-    if lists:
-        longest = pl.max_horizontal(pl.col(name).list.len() for name in lists)
-        same = [pl.when(pl.col(name).list.len() == longest).then(pl.col(name)).alias(name) for name in lists]
-        grouped = (
-            grouped.with_columns(same).drop_nulls(lists).explode(lists).unique([*lists, "id"], keep="first", maintain_order=True)
-        )
-    names = [f"g{at}" for at in range(len(keys))]
-    return (
-        grouped.select(*(pl.col(name).cast(pl.String) for name in names), *kept).drop_nulls(names)
-        if names
-        else grouped.select(kept)
-    )
-
-
-def _numbers(frame: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
-    """`g*`, t, n of a frame with t and n."""
-    numbered = frame.with_columns(pl.int_range(pl.len()).alias("id"))
-    return _grouped(numbered, keys, ("n",)).select(pl.selectors.matches(r"^g\d+$"), "t", "n")
-
-
-def _empty(keys: int) -> pl.DataFrame:
-    strings = dict.fromkeys(("id", "detection", "source", "message"), pl.String())
-    return pl.DataFrame(schema={**{f"g{at}": pl.String() for at in range(keys)}, "t": pl.Int64, "w": pl.Int64, **strings})

@@ -39,11 +39,11 @@ from pipeline.signatures.ruleset import RuleSet
 class Engine:
     """One cluster's detection for one rule set.
 
-    `cache` is a folder for compiled scan databases (safe to delete). `floor` (microseconds) is the time of rows without a time while
-    no dated row was seen; `trusting` takes every time as it is, however lone.
+    `cache` is a folder for compiled scan databases (safe to delete). `floor` (microseconds) is the time of rows without a
+    time while no dated row was seen; `trusting` takes every time as it is, however lone.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (what a caller may choose, by keyword)
         self,
         ruleset: RuleSet,
         *,

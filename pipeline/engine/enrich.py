@@ -13,7 +13,7 @@ from pipeline.engine.topology import FORMER, OWNER, Topology
 from pipeline.model import columns
 
 CONNECT_TIMEOUT = 5_000_000
-"""Microseconds assumed between the start of a connection attempt and the line that says it timed out, where the line does not tell
+"""Microseconds assumed between the start of a connection attempt and the line that says it timed out, where that does not tell
 (the default of ingress-nginx, `proxy-connect-timeout`)."""
 ETIMEDOUT = 110
 UNKNOWN = "-"

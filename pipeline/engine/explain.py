@@ -5,7 +5,7 @@ symptoms that a cause accounts for are part of it.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from pipeline.engine import reach as reaching
@@ -60,9 +60,9 @@ def explain(
                 folded[cause].append((incident.id, share))
     for incident in final:
         result[incident.id] = incident
-        for share in incident.causes:
-            if incident.cause is not None and share.id in by_id:
-                folded[share.id].append((incident.id, share.coverage))
+        for known in incident.causes:
+            if incident.cause is not None and known.id in by_id:
+                folded[known.id].append((incident.id, known.coverage))
     for identity in by_id:
         incident = result[identity]
         result[identity] = _settled(incident, folded.get(identity, []), result, ruleset)
@@ -89,18 +89,24 @@ def _shares(
     for cause in incidents:
         signature = ruleset.signatures[cause.signature].signature
         reaches: dict[tuple[str, ...], Reach] = {}
-        for entry in signature.explains:
-            for name in entry.rules:
-                for symptom in by_signature.get(_slug(ruleset, name), []):
-                    if symptom.id == cause.id:
-                        continue
-                    on = tuple(entry.on)
-                    if on not in reaches:
-                        reaches[on] = reaching.of(cause, topology, signature.skew, on)
-                    share, cells = _share(cause, symptom, reaches[on], entry, signature)
-                    if share > 0 and share > found[symptom.id].get(cause.id, (0.0, []))[0]:
-                        found[symptom.id][cause.id] = (share, cells)
+        for entry, symptom in _explained_by(cause, signature, by_signature, ruleset):
+            on = tuple(entry.on)
+            if on not in reaches:
+                reaches[on] = reaching.of(cause, topology, signature.skew, on)
+            share, cells = _share(cause, symptom, reaches[on], entry, signature)
+            if share > found[symptom.id].get(cause.id, (0.0, []))[0]:
+                found[symptom.id][cause.id] = (share, cells)
     return found
+
+
+def _explained_by(
+    cause: Incident, signature: Signature, by_signature: Mapping[str, Sequence[Incident]], ruleset: RuleSet
+) -> Iterator[tuple[Explains, Incident]]:
+    """The incidents whose signatures a cause names, with the entry that names them."""
+    for entry in signature.explains:
+        for name in entry.rules:
+            others = by_signature.get(_slug(ruleset, name), [])
+            yield from ((entry, symptom) for symptom in others if symptom.id != cause.id)
 
 
 def _slug(ruleset: RuleSet, name: str) -> str:
@@ -122,7 +128,8 @@ def _union(parts: Sequence[Sequence[float]], symptom: Incident) -> float:
     total = sum(cell.weight for cell in symptom.cells)
     if not total or not parts:
         return 0.0
-    return sum(min(1.0, sum(ws)) * cell.weight for cell, *ws in zip(symptom.cells, *parts, strict=True)) / total
+    weights: list[float] = [min(1.0, sum(shares)) for shares in zip(*parts, strict=True)]
+    return sum(weight * cell.weight for weight, cell in zip(weights, symptom.cells, strict=True)) / total
 
 
 def _edge(ruleset: RuleSet, cause: str, symptom: str) -> float | None:

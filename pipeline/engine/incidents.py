@@ -8,11 +8,12 @@ import hashlib
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
-from pipeline.engine.correlate import SIDE_COLUMNS, Group, Outcome
+from pipeline.engine.correlate import Group, Outcome
+from pipeline.engine.grouping import SIDE_COLUMNS
 from pipeline.engine.retention import Frozen, thaw
 from pipeline.engine.windows import MICRO, Hit
 from pipeline.model import columns
@@ -22,9 +23,8 @@ from pipeline.signatures.ruleset import Disaster
 
 TOP = 5
 MAX_CELLS = 5000
-"""Cells kept in an incident's evidence table; beyond, seconds are merged to ten, to sixty, and then the latest are only counted."""
+"""Cells kept in an incident's evidence table; beyond, seconds are merged to 10, to 60, and then the latest are only counted."""
 LINES = 40
-_PLACE = dict.fromkeys(columns.ENTITY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Span:
     missed: bool = False
 
 
-def build(
+def build(  # noqa: PLR0913, PLR0917 (one place makes incidents, and this is all they are made of)
     found: Disaster,
     outcome: Outcome,
     titles: Mapping[str, str],
@@ -58,7 +58,9 @@ def build(
     for span, rows in zip(spans, _evidence(outcome, spans), strict=True):
         if span.group in frozen and frozen[span.group].started == span.started:
             newer = _incident(found, outcome, span, rows.filter(pl.col("t") >= edge), titles, cluster)
-            made.append((span, thaw(newer, frozen[span.group])))
+            whole = thaw(newer, frozen[span.group])
+            known = {name: titles[name] for name in whole.counts if name in titles}
+            made.append((span, replace(whole, titles=known, entities=entities(whole.cells, whole.group))))
         else:
             made.append((span, _incident(found, outcome, span, rows, titles, cluster)))
     return made
@@ -216,10 +218,10 @@ def _cells(rows: pl.DataFrame) -> tuple[tuple[Cell, ...], int]:
     second = (pl.col("t") // MICRO * MICRO).alias("second")
     unique = rows.unique("id", keep="first", maintain_order=True)
     counted = unique.group_by(second, "detection", *places).agg(pl.col("w").sum())
-    for width in (1, 10, 60):
-        cells = _merged(counted, places, width * MICRO)
-        if len(cells) <= MAX_CELLS:
-            break
+    cells = _merged(counted, places, MICRO)
+    for width in (10, 60):
+        if len(cells) > MAX_CELLS:
+            cells = _merged(counted, places, width * MICRO)
     return tuple(cells[:MAX_CELLS]), sum(cell.weight for cell in cells[MAX_CELLS:])
 
 

@@ -1,7 +1,7 @@
 """Candidate rows to matched rows: every detection that may concern a batch at once, then extraction.
 
-Rows are kept as they were written; the topology join is made where they are read (`views`). What a detection says about topology columns is left open here (`loose`) and decided there,
-since topology may arrive after the rows.
+Rows are kept as they were written; the topology join is made where they are read (`views`). What a detection says about topology
+columns is left open here (`loose`) and decided there, since topology may arrive after the rows.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,10 +14,10 @@ from pipeline.signatures import detection
 from pipeline.signatures.ruleset import Detection, RuleSet
 
 KEPT = (
-    "event.id", "@timestamp", "source", "message", "k8s.cluster.name", "k8s.node.name", "k8s.namespace.name",
-    "k8s.pod.name", "k8s.workload.name", "container.name", "container.image.name", "process.name", "log.level", "k8s.service.name",
-    "client.address", "upstream.address", "upstream.duration", "upstream.name", "url.domain", "url.path", "error.code", "event.duration",
-    "event.uid", "event.count", "event.first", "k8s.pod.app",
+    "event.id", "@timestamp", "source", "message", "k8s.cluster.name", "k8s.node.name", "k8s.namespace.name", "k8s.pod.name",
+    "k8s.workload.name", "container.name", "container.image.name", "process.name", "log.level", "k8s.service.name", "k8s.pod.app",
+    "client.address", "upstream.address", "upstream.duration", "upstream.name", "url.domain", "url.path", "error.code",
+    "event.duration", "event.uid", "event.count", "event.first",
 )  # fmt: skip
 
 

@@ -165,13 +165,13 @@ def _service(obj: Mapping[str, Any]) -> dict[str, Any]:
 
 def _slice(obj: Mapping[str, Any]) -> dict[str, Any]:
     labels = obj["metadata"].get("labels") or {}
-    endpoints = []
+    endpoints: list[tuple[str, str | None, str | None, bool]] = []
     for endpoint in obj.get("endpoints") or []:
         conditions, target = endpoint.get("conditions") or {}, endpoint.get("targetRef") or {}
         pod = target.get("name") if target.get("kind", "Pod") == "Pod" else None
         ready = conditions.get("ready")
-        for address in endpoint.get("addresses") or []:
-            endpoints.append((address, pod, endpoint.get("nodeName"), True if ready is None else bool(ready)))
+        state = (pod, endpoint.get("nodeName"), True if ready is None else bool(ready))
+        endpoints.extend((address, *state) for address in endpoint.get("addresses") or [])
     return {"service": labels.get("kubernetes.io/service-name"), "endpoints": tuple(endpoints)}
 
 

@@ -1,8 +1,8 @@
 """What a cause can have touched, following the topology as it was then.
 
-A node reaches its pods; a pod the services it backs, by its share of the backends that were ready before the cause began; a service its
-callers; and what carries cluster DNS reaches everyone who asks it. A row is weighed by the most exact entity it names: a timeout
-towards a pod elsewhere is not reached because its service also has a backend here.
+A node reaches its pods; a pod the services it backs, by its share of the backends that were ready before the cause began; a
+service its callers; and what carries cluster DNS reaches everyone who asks it. A row is weighed by the most exact entity it
+names: a timeout towards a pod elsewhere is not reached because its service also has a backend here.
 """
 
 from collections.abc import Sequence
@@ -33,20 +33,18 @@ class Reach:
         return max(found, self.dns) if asks_dns else found
 
     def _nearest(self, touch: Touch) -> float:
-        namespace, pod, node = str(touch[NAMESPACE] or ""), touch[POD], touch[NODE]
-        if pod and (namespace, pod) in self.pods:
-            return self.pods[namespace, pod]
-        if node and self.nodes:
-            return self.nodes.get(node, 0.0)
-        if touch[WORKLOAD] and (namespace, str(touch[WORKLOAD])) in self.workloads:
-            return self.workloads[namespace, str(touch[WORKLOAD])]
-        if namespace in self.namespaces:
-            return self.namespaces[namespace]
-        if touch[ZONE] and touch[ZONE] in self.zones:
-            return self.zones[str(touch[ZONE])]
-        if pod and self.pods:
-            return 0.0
-        return self._service(namespace, touch[SERVICE]) or 0.0
+        """The weight of the first name that decides. A pod or node out of reach decides too: its service must not."""
+        namespace, pod, node = str(touch[NAMESPACE] or ""), str(touch[POD] or ""), str(touch[NODE] or "")
+        decided = (
+            self.pods.get((namespace, pod)),
+            self.nodes.get(node, 0.0) if node and self.nodes else None,
+            self.workloads.get((namespace, str(touch[WORKLOAD]))),
+            self.namespaces.get(namespace),
+            self.zones.get(str(touch[ZONE])),
+            0.0 if pod and self.pods else None,
+            self._service(namespace, touch[SERVICE]),
+        )
+        return next((weight for weight in decided if weight is not None), 0.0)
 
     def _service(self, namespace: str, service: str | None) -> float | None:
         if not service or not self.services:
@@ -57,7 +55,7 @@ class Reach:
 
 
 def of(incident: Incident, topology: Topology, skew: int, on: Sequence[str] = ()) -> Reach:
-    """The reach of an incident: from the entities `on` of it (default: its group), or where it names none, from what its evidence touched."""
+    """The reach of an incident: from its entities `on` (default: its group), or where it has none, from what it touched."""
     before = incident.started - skew
     reach = Reach()
     group = {key: value for key, value in incident.group.items() if key in columns.ENTITY and (not on or key in on)}
@@ -66,14 +64,9 @@ def of(incident: Incident, topology: Topology, skew: int, on: Sequence[str] = ()
     if node := group.get("k8s.node.name"):
         _add_node(reach, node, topology, before)
     if zone := group.get("cloud.availability_zone"):
-        reach.zones[zone] = 1.0
-        for name, where in topology.zones().items():
-            if where == zone:
-                _add_node(reach, name, topology, before)
+        _add_zone(reach, zone, topology, before)
     if workload := group.get("k8s.workload.name"):
-        reach.workloads[namespace, workload] = 1.0
-        for key in topology.pods_of(namespace, workload):
-            _add_pod(reach, key.namespace, key.name, topology, before)
+        _add_workload(reach, namespace, workload, topology, before)
     if pod := group.get("k8s.pod.name"):
         _add_pod(reach, namespace, pod, topology, before)
     if service := group.get("k8s.service.name"):
@@ -96,6 +89,19 @@ def _only(incident: Incident, key: str) -> str | None:
 def _add_node(reach: Reach, node: str, topology: Topology, before: int) -> None:
     reach.nodes[node] = 1.0
     for key in topology.pods_on(node):
+        _add_pod(reach, key.namespace, key.name, topology, before)
+
+
+def _add_zone(reach: Reach, zone: str, topology: Topology, before: int) -> None:
+    reach.zones[zone] = 1.0
+    for name, where in topology.zones().items():
+        if where == zone:
+            _add_node(reach, name, topology, before)
+
+
+def _add_workload(reach: Reach, namespace: str, workload: str, topology: Topology, before: int) -> None:
+    reach.workloads[namespace, workload] = 1.0
+    for key in topology.pods_of(namespace, workload):
         _add_pod(reach, key.namespace, key.name, topology, before)
 
 

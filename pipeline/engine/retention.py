@@ -1,8 +1,9 @@
 """Keeping memory bounded: what is older than any window can reach is condensed into the incidents it belongs to, and goes.
 
-Rows older than `KEEP` behind the watermark are dropped. An incident that ended before that is final; one that goes on keeps its
-start, its detection and its evidence table (`Frozen`) and is extended by newer rows. Too many rows of one detection are folded to one
-a second and entity: their number stays, times within the second, texts and client addresses become those of the first.
+What was detected more than `KEEP` behind the watermark is settled. An incident that ended before that is final; one that goes on
+keeps its start, its detection and its evidence table (`Frozen`) and is extended by newer rows. Rows stay a little longer, for as
+long as a window behind that edge may reach back. Too many rows of one detection are folded to one a second and entity: their
+number stays; times within the second, texts and client addresses become those of the first.
 """
 
 from collections.abc import Iterable, Mapping

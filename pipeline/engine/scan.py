@@ -6,6 +6,7 @@ each, one Python call), and a pattern with a variable tail reports every possibl
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 
 import hyperscan
@@ -77,20 +78,26 @@ class Scanner:
 
     def _load_or_compile(self, ids: Sequence[int]) -> hyperscan.Database:
         name = hashlib.sha256("\n".join(f"{i} {self.literals[i]}" for i in ids).encode()).hexdigest()[:24]
-        path = self._cache / f"scan-{hyperscan.__version__}-{name}.db" if self._cache else None
-        if path is not None:
-            try:
-                database = hyperscan.loadb(path.read_bytes(), hyperscan.HS_MODE_BLOCK)
-                database.scratch = hyperscan.Scratch(database)
-                return database
-            except (OSError, hyperscan.error):
-                pass  # absent or damaged: compiled anew below
+        path = self._cache / f"scan-{metadata.version('hyperscan')}-{name}.db" if self._cache else None
+        kept = _load(path) if path is not None else None
+        if kept is not None:
+            return kept
         database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
         expressions = [_escape(self.literals[i]) for i in ids]
         database.compile(expressions=expressions, ids=list(ids), elements=len(ids), flags=hyperscan.HS_FLAG_CASELESS)
         if path is not None:
             _keep(path, hyperscan.dumpb(database))
         return database
+
+
+def _load(path: Path) -> hyperscan.Database | None:
+    """A compiled database, or None where there is none that can be used."""
+    try:
+        database = hyperscan.loadb(path.read_bytes(), hyperscan.HS_MODE_BLOCK)
+    except (OSError, hyperscan.error):
+        return None
+    database.scratch = hyperscan.Scratch(database)
+    return database
 
 
 def _escape(literal: str) -> bytes:

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from pipeline.engine.correlate import SIDE_COLUMNS, Correlator
+from pipeline.engine.correlate import Correlator
+from pipeline.engine.grouping import SIDE_COLUMNS
 from pipeline.engine.incidents import touched
 from pipeline.engine.state import State
 from pipeline.engine.views import Views
@@ -78,7 +79,8 @@ def _measured(row: Mapping[str, object], touching: Sequence[Touch], field: str |
     if field in columns.ENTITY:
         at = columns.ENTITY.index(str(field))
         return [touch[at] for touch in touching if touch[at]]
-    return [row[field]] if field in row and row[field] is not None else []
+    value = row.get(field) if field else None
+    return [] if value is None else [value]
 
 
 def _values(incident: Incident, key: str) -> set[str]:

@@ -7,14 +7,15 @@ last owner, marked former, for `FORMER` microseconds. Membership in a service is
 
 import bisect
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 
 from pipeline.engine.objects import FOREVER, Key, Version
 
+T = TypeVar("T")
 FORMER = 15 * 60 * 1_000_000
 OWNER = ("node", "zone", "namespace", "workload", "pod")
 
@@ -95,17 +96,11 @@ class Topology:
         return self._frames["addresses"]
 
     def members(self) -> pl.DataFrame:
-        """Intervals of membership in a service's slices, sorted by `from`: columns `MEMBERS`. An address in two services has two."""
+        """Intervals of membership in a service, sorted by `from`: columns `MEMBERS`. An address in two services has two."""
         if "members" not in self._frames:
             rows: dict[tuple[str, str, str], list[tuple[int, int]]] = defaultdict(list)
-            for key, history in self.of_kind("EndpointSlice"):
-                for version, start, end in _spans(history):
-                    for address, *_ in version.body["endpoints"]:
-                        rows[address, key.namespace, version.body["service"]].append((start, end))
-            for key, history in self.of_kind("Service"):
-                for version, start, end in _spans(history):
-                    for address in version.body["ips"]:
-                        rows[address, key.namespace, key.name].append((start, end))
+            for member, span in self._memberships():
+                rows[member].append(span)
             flat = [(a, s, e, n, service) for (a, n, service), spans in rows.items() for s, e in _joined(spans) if service]
             self._frames["members"] = pl.DataFrame(flat, schema=MEMBERS, orient="row").sort("from", "address", "service")
         return self._frames["members"]
@@ -163,10 +158,11 @@ class Topology:
         """The pods of a workload."""
         return [k for k, h in self.of_kind("Pod") if k.namespace == namespace and h[-1].body["workload"] == workload]
 
-    def _lookup(self, name: str, build: Any) -> Any:
+    def _lookup(self, name: str, build: Callable[[], T]) -> T:
         if name not in self._lookups:
             self._lookups[name] = build()
-        return self._lookups[name]
+        found: T = self._lookups[name]
+        return found
 
     def _pod_addresses(self) -> Iterator[tuple[Any, ...]]:
         zones = self.zones()
@@ -190,6 +186,16 @@ class Topology:
             for version, start, end in _spans(history):
                 for address in version.body["ips"]:
                     yield (address, start, end, None, None, key.namespace, None, None)
+
+    def _memberships(self) -> Iterator[tuple[tuple[str, str, str], tuple[int, int]]]:
+        """(address, namespace, service) and from when until when, by slices and by the service's own addresses."""
+        for key, history in self.of_kind("EndpointSlice"):
+            for version, start, end in _spans(history):
+                service = version.body["service"] or ""
+                yield from (((e[0], key.namespace, service), (start, end)) for e in version.body["endpoints"])
+        for key, history in self.of_kind("Service"):
+            for version, start, end in _spans(history):
+                yield from (((address, key.namespace, key.name), (start, end)) for address in version.body["ips"])
 
     def _backend_names(self) -> dict[str, tuple[str, str]]:
         names: dict[str, tuple[str, str]] = {}
@@ -217,10 +223,10 @@ class Topology:
     def _pod_services(self) -> dict[tuple[str, str], list[str]]:
         found: dict[tuple[str, str], set[str]] = defaultdict(set)
         for key, history in self.of_kind("EndpointSlice"):
-            for version in history:
-                for _, pod, *_ in version.body["endpoints"]:
-                    if pod and version.body["service"]:
-                        found[key.namespace, pod].add(version.body["service"])
+            named = ((e[1], version.body["service"]) for version in history for e in version.body["endpoints"])
+            for pod, service in named:
+                if pod and service:
+                    found[key.namespace, pod].add(service)
         return {pod: sorted(services) for pod, services in found.items()}
 
     def _pods_by_node(self) -> dict[str, list[Key]]:

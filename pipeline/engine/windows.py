@@ -1,7 +1,7 @@
 """Sliding windows over the matched rows of one group: when a condition held, and from which row on.
 
-Definitions, shared by every correlation (DESIGN contract 1): windows slide and are inclusive (newest - oldest <= timespan); rows of equal
-time enter together; nothing here depends on the order of arrival, since rows are sorted by time and identity first.
+Definitions, shared by every correlation (DESIGN contract 1): windows slide and are inclusive (newest - oldest <= timespan);
+rows of equal time enter together; nothing here depends on the order of arrival, since rows are sorted by time and identity first.
 """
 
 import math
@@ -20,7 +20,8 @@ MICRO = 1_000_000
 @dataclass(frozen=True, slots=True, order=True)
 class Hit:
     """A moment at which a rule's condition held (microseconds): `at` completed it, `start` is its earliest evidence, and
-    `until` (0: no longer than `at`) is how long it is known to have held without further rows, as silence does."""
+    `until` (0: no longer than `at`) is how long it is known to have held without further rows, as silence does.
+    """
 
     at: int
     start: int
@@ -30,7 +31,8 @@ class Hit:
 @dataclass(slots=True)
 class Series:
     """The rows of one group in order of time. `rule` is the index of the rule that a row is of, `value` what is measured,
-    `start` the earliest evidence behind a row (its own time, unless it is the hit of another correlation)."""
+    `start` the earliest evidence behind a row (its own time, unless it is the hit of another correlation).
+    """
 
     t: list[int]
     w: list[int]
@@ -79,10 +81,10 @@ class Count(Measure):
     def __init__(self) -> None:
         self.total = 0
 
-    def add(self, weight: int, rule: int, value: Hashable, sign: int) -> None:
+    def add(self, weight: int, rule: int, value: Hashable, sign: int) -> None:  # noqa: D102 (see Measure)
         self.total += sign * weight
 
-    def value(self) -> float:
+    def value(self) -> float:  # noqa: D102 (see Measure)
         return self.total
 
 
@@ -92,13 +94,13 @@ class Distinct(Measure):
     def __init__(self) -> None:
         self.seen: Counter[Hashable] = Counter()
 
-    def add(self, weight: int, rule: int, value: Hashable, sign: int) -> None:
+    def add(self, weight: int, rule: int, value: Hashable, sign: int) -> None:  # noqa: D102 (see Measure)
         if value is not None:
             self.seen[value] += sign
             if not self.seen[value]:
                 del self.seen[value]
 
-    def value(self) -> float:
+    def value(self) -> float:  # noqa: D102 (see Measure)
         return len(self.seen)
 
 
@@ -108,10 +110,10 @@ class Rules(Measure):
     def __init__(self) -> None:
         self.seen: Counter[int] = Counter()
 
-    def add(self, weight: int, rule: int, value: Hashable, sign: int) -> None:
+    def add(self, weight: int, rule: int, value: Hashable, sign: int) -> None:  # noqa: D102 (see Measure)
         self.seen[rule] += sign
 
-    def value(self) -> float:
+    def value(self) -> float:  # noqa: D102 (see Measure)
         return sum(number > 0 for number in self.seen.values())
 
 
@@ -121,12 +123,12 @@ class Total(Measure):
     def __init__(self, *, mean: bool) -> None:
         self.mean, self.sum, self.rows = mean, 0, 0
 
-    def add(self, weight: int, rule: int, value: Hashable, sign: int) -> None:
+    def add(self, weight: int, rule: int, value: Hashable, sign: int) -> None:  # noqa: D102 (see Measure)
         if isinstance(value, int | float):
             self.sum += sign * weight * round(value * MICRO)
             self.rows += sign * weight
 
-    def value(self) -> float | None:
+    def value(self) -> float | None:  # noqa: D102 (see Measure)
         if not self.rows:
             return None
         return self.sum / self.rows / MICRO if self.mean else self.sum / MICRO
@@ -139,11 +141,11 @@ class Percentile(Measure):
         self.percent = percent
         self.bins: Counter[int] = Counter()
 
-    def add(self, weight: int, rule: int, value: Hashable, sign: int) -> None:
+    def add(self, weight: int, rule: int, value: Hashable, sign: int) -> None:  # noqa: D102 (see Measure)
         if isinstance(value, int | float):
             self.bins[bin_of(value)] += sign * weight
 
-    def value(self) -> float | None:
+    def value(self) -> float | None:  # noqa: D102 (see Measure)
         total = sum(self.bins.values())
         if not total:
             return None
@@ -250,7 +252,8 @@ def cascade(
 ) -> tuple[list[Hit], list[int]]:
     """Causes that their effects prove, and those whose time ran out (near misses).
 
-    `causes` are (time, earliest evidence). `absent` effects must not be complete when the time runs out; such a cause is decided at its deadline.
+    `causes` are (time, earliest evidence). `absent` effects must not be complete when the time runs out; such a cause is
+    decided at its deadline.
     """
     hits: list[Hit] = []
     missed: list[int] = []
@@ -322,7 +325,7 @@ def absence(
     return hits
 
 
-def baseline(
+def baseline(  # noqa: PLR0913 (the words of the rule language)
     seconds: Seconds, span: int, against: int, factor: float, minimum: float, *, share: bool, begun: int, until: int
 ) -> list[Hit]:
     """Seconds at whose end the window holds `factor` times what the same span held on average over `against` before it.

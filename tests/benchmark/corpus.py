@@ -48,7 +48,11 @@ def write(capture: Path, folder: Path, lines: int, *, seed: int = 1) -> int:
 
 def _samples(capture: Path, kind: str) -> list[str]:
     """What follows the time in lines of a kind."""
-    patterns = {"coredns": "*_coredns-*/coredns/*.log.gz", "ingress": "*ingress-nginx-controller*/*/*.log.gz", "other": "shop_*/*/*.log.gz"}
+    patterns = {
+        "coredns": "*_coredns-*/coredns/*.log.gz",
+        "ingress": "*ingress-nginx-controller*/*/*.log.gz",
+        "other": "shop_*/*/*.log.gz",
+    }
     found: list[str] = []
     for path in sorted(capture.glob(f"nodes/*/var/log/pods/{patterns[kind]}")):
         text = gzip.decompress(path.read_bytes()).decode("utf-8", "replace")

@@ -29,9 +29,7 @@ from pipeline.model import columns
 from pipeline.parsers import Cheap, Context, Envelope, Format, text
 
 SAMPLES = Path(__file__).resolve().parent.parent / "parsers"
-CONTEXT = Context(
-    boot_time=datetime(2026, 11, 23, 3, 29, 1, 123456, tzinfo=UTC), now=datetime(2026, 11, 23, 5, 0, tzinfo=UTC)
-)
+CONTEXT = Context(boot_time=datetime(2026, 11, 23, 3, 29, 1, 123456, tzinfo=UTC), now=datetime(2026, 11, 23, 5, 0, tzinfo=UTC))
 HEADER = "2026-11-23T04:39:01.041577Z stdout F "
 TIME = r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)"
 ZONES = {"Z": 0, "+02:00": 2, "-07:00": -7, "+00:00": 0}
@@ -104,9 +102,7 @@ def stored(parser: Parser, found: list[dict[str, Any]]) -> str:
 
 def mutated(records: tuple[str, ...]) -> st.SearchStrategy[str]:
     """Sample records with a piece cut out, doubled or replaced, or joined to the end of another."""
-    anything = st.text(st.characters(exclude_categories=["Cs"]), max_size=6) | st.sampled_from(
-        ['"', " ", "\\", "\n", "-"]
-    )
+    anything = st.text(st.characters(exclude_categories=["Cs"]), max_size=6) | st.sampled_from(['"', " ", "\\", "\n", "-"])
 
     def change(record: str, at: int, length: int, piece: str, other: str) -> Iterator[str]:
         at %= len(record) + 1
@@ -114,9 +110,7 @@ def mutated(records: tuple[str, ...]) -> st.SearchStrategy[str]:
         yield record[:at] + record[at : at + length] + record[at:]
         yield record[:at] + other[at:]
 
-    parts = st.tuples(
-        st.sampled_from(records), st.integers(0, 4000), st.integers(0, 12), anything, st.sampled_from(records)
-    )
+    parts = st.tuples(st.sampled_from(records), st.integers(0, 4000), st.integers(0, 12), anything, st.sampled_from(records))
     return st.tuples(parts, st.integers(0, 2)).map(lambda drawn: list(change(*drawn[0]))[drawn[1]])
 
 
@@ -293,9 +287,7 @@ def test_cheap_columns_equal_the_full_parse(fmt: Format, name: str, cheap: Cheap
 
 @every_cheap
 @given(data=st.data())
-def test_cheap_columns_equal_the_full_parse_on_broken_lines(
-    fmt: Format, name: str, cheap: Cheap, data: st.DataObject
-) -> None:
+def test_cheap_columns_equal_the_full_parse_on_broken_lines(fmt: Format, name: str, cheap: Cheap, data: st.DataObject) -> None:
     """The same for damaged lines, as long as the full parse still takes them for the kind."""
     kind = full(fmt, name, cheap, list(sample(fmt)))[1]
     own = tuple(pl.Series(sample(fmt)).filter(kind))
@@ -332,10 +324,7 @@ def test_epoch_goes_by_magnitude(number: str) -> None:
     assert pl.select(text.epoch(pl.lit(number))).item() == datetime(2026, 3, 1, 10, 5, 3, 214577, tzinfo=UTC)
 
 
-@given(
-    st.text(st.characters(exclude_categories=["Cs"]))
-    | st.sampled_from(["1e300", "-1", "nan", "+99999-01-01T00:00:00Z"])
-)
+@given(st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(["1e300", "-1", "nan", "+99999-01-01T00:00:00Z"]))
 def test_text_helpers_never_raise(anything: str) -> None:
     """Times, levels and durations of nonsense are null or within what Python can hold."""
     value, now = pl.lit(anything), CONTEXT.now

@@ -113,9 +113,7 @@ def test_another_file_is_refused(
     assert not (tmp_path / NAME).exists()
 
 
-def test_the_index_is_the_one_that_pip_would_use(
-    bootstrap: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_index_is_the_one_that_pip_would_use(bootstrap: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment wins over PIP_CONFIG_FILE, that over the user's file."""
     monkeypatch.delenv("PIP_INDEX_URL", raising=False)
     monkeypatch.delenv("PIP_CONFIG_FILE", raising=False)

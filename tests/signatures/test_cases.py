@@ -40,4 +40,6 @@ def test_a_signature_has_cases_of_every_kind(folder: Path) -> None:
         for case in cases.read(folder / "cases.yaml")
     ]
     assert any(folder.name in found | below for found, below in zip(outcomes, symptoms, strict=True)), "no case in which it fires"
-    assert any(folder.name not in found | below for found, below in zip(outcomes, symptoms, strict=True)), "no case in which it does not"
+    assert any(folder.name not in found | below for found, below in zip(outcomes, symptoms, strict=True)), (
+        "no case in which it does not"
+    )

@@ -29,7 +29,9 @@ _RFC5424: Final = (
     rf"^<(?P<prio>\d{{1,3}})>1 (?:-|(?P<iso>{_ISO})) (?:-|(?P<host>\S+)) (?:-|(?P<name>\S+)) \S+ \S+ {_DATA}"
     r"(?: \x{FEFF}?|$)(?P<text>(?s:.*))$"
 )
-_SNIFF: Final = rf"^(?:(?:<\d{{1,3}}>)?(?:{_SHORT}|{_ISO}) [A-Za-z0-9][A-Za-z0-9._:-]* {_TAG}(?:\[\d+\])?:(?: |$)|<\d{{1,3}}>1 (?:-|{_ISO}) )"
+_SNIFF: Final = (
+    rf"^(?:(?:<\d{{1,3}}>)?(?:{_SHORT}|{_ISO}) [A-Za-z0-9][A-Za-z0-9._:-]* {_TAG}(?:\[\d+\])?:(?: |$)|<\d{{1,3}}>1 (?:-|{_ISO}) )"
+)
 
 
 def _unwrap(frame: pl.DataFrame, context: Context) -> pl.DataFrame:

@@ -69,16 +69,16 @@ def feed(engine: Engine, hours: int, *, step: int = 600) -> None:
 
 def told(incidents: list[Incident]) -> list[tuple[object, ...]]:
     """What must be equal."""
-    return [(i.id, i.group["k8s.node.name"], i.started, i.detected, i.last, i.ended, i.rows, i.status, i.cells) for i in incidents]
+    return [
+        (i.id, i.group["k8s.node.name"], i.started, i.detected, i.last, i.ended, i.rows, i.status, i.cells) for i in incidents
+    ]
 
 
-def test_hours_later_an_incident_is_what_it_would_be_with_all_its_rows(
-    ruleset: RuleSet, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hours_later_an_incident_is_what_it_would_be_with_all_its_rows(ruleset: RuleSet, monkeypatch: pytest.MonkeyPatch) -> None:
     """An incident that goes on for six hours, and one that ended long ago, are the same with and without their old rows."""
     forgetful = Engine(ruleset)
     feed(forgetful, 6)
-    monkeypatch.setattr(retention, "due", lambda state: None)
+    monkeypatch.setattr(retention, "due", lambda _: None)
     complete = Engine(ruleset)
     feed(complete, 6)
     for engine in (forgetful, complete):

@@ -1,0 +1,57 @@
+"""Rows put into the groups of a correlation: `g0`, `g1`, ... are the values of its group-by keys, as strings, never null."""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from pipeline.model import columns
+
+SIDE_COLUMNS = tuple(f"{side}.{key}" for side in columns.SIDES for key in columns.ENTITY)
+EVIDENCE = ("t", "w", "id", "detection", "source", "message", "container.name", *columns.ENTITY, *SIDE_COLUMNS)
+"""What is kept of a row that is evidence."""
+
+
+def value(frame: pl.DataFrame, fields: Sequence[str]) -> pl.Expr:
+    """The measured column; several are taken together, a list as its last element."""
+    named = [
+        (pl.col(name).list.last() if isinstance(frame.schema[name], pl.List) else pl.col(name))
+        for name in fields
+        if name in frame.columns
+    ]
+    if not named:
+        return pl.lit(None).alias("value")
+    if len(named) == 1:
+        return named[0].alias("value")
+    return pl.concat_str([part.cast(pl.String) for part in named], separator="\x1f").alias("value")
+
+
+def grouped(frame: pl.DataFrame, keys: Sequence[str], show: Sequence[str]) -> pl.DataFrame:
+    """The rows with their group in `g0`, `g1`, ...; a list-valued key puts a row into each of its groups; no null group."""
+    exprs = [(pl.col(key) if key in frame.columns else pl.lit(None, pl.String)).alias(f"g{at}") for at, key in enumerate(keys)]
+    kept = [name for name in dict.fromkeys((*EVIDENCE, *show)) if name in frame.columns]
+    grouped = frame.with_columns(exprs)
+    lists = [f"g{at}" for at in range(len(keys)) if isinstance(grouped.schema[f"g{at}"], pl.List)]
+    if lists:
+        longest = pl.max_horizontal(pl.col(name).list.len() for name in lists)
+        same = [pl.when(pl.col(name).list.len() == longest).then(pl.col(name)).alias(name) for name in lists]
+        grouped = (
+            grouped.with_columns(same).drop_nulls(lists).explode(lists).unique([*lists, "id"], keep="first", maintain_order=True)
+        )
+    names = [f"g{at}" for at in range(len(keys))]
+    return (
+        grouped.select(*(pl.col(name).cast(pl.String) for name in names), *kept).drop_nulls(names)
+        if names
+        else grouped.select(kept)
+    )
+
+
+def numbers(frame: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
+    """`g*`, t, n of a frame with t and n."""
+    numbered = frame.with_columns(pl.int_range(pl.len()).alias("id"))
+    return grouped(numbered, keys, ("n",)).select(pl.selectors.matches(r"^g\d+$"), "t", "n")
+
+
+def empty(keys: int) -> pl.DataFrame:
+    """No rows, with so many group keys."""
+    strings = dict.fromkeys(("id", "detection", "source", "message"), pl.String())
+    return pl.DataFrame(schema={**{f"g{at}": pl.String() for at in range(keys)}, "t": pl.Int64, "w": pl.Int64, **strings})
