@@ -74,17 +74,22 @@ class Intake:
         self._look(block, seconds, state)
         hits = self._scanner.scan(block.data, block.ends, block.lines)
         wanted = self._wanted(hits, block.format, block.lines)
-        merged = partial.merge(block, hits.filter(pl.col("literal").is_in(self._parts))["row"], state, self._limits)
+        rows = lines.with_columns(block.segments.alias("_seg"), seconds.alias("second"))
+        counts: Counts = []
+        merged = partial.of_block(block, hits.filter(pl.col("literal").is_in(self._parts))["row"], state, self._limits)
         if merged is not None:
-            wanted = wanted.filter(~wanted.is_in(merged.covered.implode()))
-            self._texts(merged.rows, block, now)
+            whole, covered = merged
+            wanted = wanted.filter(~wanted.is_in(covered.implode()))
+            rows = rows.with_row_index("_line").filter(~pl.col("_line").is_in(covered.implode())).drop("_line")
+            self._texts(whole, block, now)
+            counts.extend(self._counted_messages(whole, block))
         if len(wanted):
             frame = pl.DataFrame({"record": block.lines.gather(wanted), "_line": wanted})
             self._pass_on(self._unwrap(CRI, frame, block, state, now), block, now)
-        rows = lines.with_columns(block.segments.alias("_seg"), seconds.alias("second"))
         showing = {name: self._showing(name, block, state) for name in {plan.format for plan in self._plans}}
         owners = block.owners().select("_seg", *aggregate.FROM_STREAM)
-        return [part for name, shown in showing.items() for part in self._counted(name, shown, rows, owners)]
+        counts.extend(part for name, shown in showing.items() for part in self._counted(name, shown, rows, owners))
+        return counts
 
     def _wrapped(self, block: Block, state: State, now: datetime) -> Counts:
         """Records of which the message must be taken out before it can be scanned."""
@@ -102,6 +107,7 @@ class Intake:
                 stream = block.batches[int(str(segment))].stream
                 who = stream if node in (None, stream.node) else replace(stream, id=f"{stream.id}|{node}", node=str(node))
                 self._hear(who, block, group["@timestamp"].drop_nulls().dt.epoch("us"), state)
+            rows = partial.of_rows(rows, self._names(block).gather(rows["_seg"]), state, self._limits)
             self._texts(rows, block, now)
             counts.extend(self._counted_messages(rows, block))
         return counts
@@ -206,10 +212,14 @@ class Intake:
 
     def _pass_on(self, rows: pl.DataFrame, block: Block, now: datetime) -> None:
         """Let candidates wait to be parsed."""
-        streams = block.streams()
-        names = pl.Series([stream.id for stream in streams], dtype=pl.String)
-        owned = rows.with_columns(names.gather(rows["_seg"]).alias("_stream")).drop("_seg", "_line", strict=False)
-        self.candidates.add(owned, {stream.id: stream for stream in streams}, block.format, now)
+        owned = rows.with_columns(self._names(block).gather(rows["_seg"]).alias("_stream"))
+        streams = {stream.id: stream for stream in block.streams()}
+        self.candidates.add(owned.drop("_seg", "_line", strict=False), streams, block.format, now)
+
+    @staticmethod
+    def _names(block: Block) -> pl.Series:
+        """The stream id of each segment."""
+        return pl.Series([stream.id for stream in block.streams()], dtype=pl.String)
 
     def _unwrap(self, name: str, frame: pl.DataFrame, block: Block, state: State, now: datetime) -> pl.DataFrame:
         """Unwrapped rows with identity and what the stream knows of their writer."""

@@ -224,11 +224,11 @@ def exporter(recording: Recording, target: Path) -> None:
 # ---- Docker's json-file: one file a container, which alone says whose it is
 
 
-def docker(recording: Recording, target: Path) -> None:
-    """A stream a container, long lines in pieces of which only the last ends with a newline."""
+def docker(recording: Recording, target: Path, *, parts: bool = False) -> None:
+    """A stream a container; long lines may stand in pieces, of which only the last ends with a newline."""
     rewrap.begin(recording, target, "kmsg", "events.jsonl")
     for path, lines in groupby(recording.lines, key=lambda line: line.path):
-        pieces = (piece for line in lines for piece in rewrap.cut(line))
+        pieces = (piece for line in lines for piece in (rewrap.cut(line) if parts else [line]))
         rows = ({"log": p.text + ("\n" if p.tag == "F" else ""), "stream": p.output, "time": p.at} for p in pieces)
         rewrap._put(
             target, f"streams/{path.removeprefix('/var/log/pods/').replace('/', '_')}.jsonl", map(rewrap.json.dumps, rows)
@@ -247,6 +247,7 @@ SHAPES: dict[str, Callable[[Recording, Path], None]] = {
     "filebeat": functools.partial(rewrap.ship, shipper=FILEBEAT),
     "event-exporter": exporter,
     "docker": docker,
+    "docker-parts": functools.partial(docker, parts=True),
     "journal": rewrap.journal,
     "gz": functools.partial(rewrap.compressed, suffix=".gz"),
     "zst": functools.partial(rewrap.compressed, suffix=".zst"),
