@@ -50,6 +50,7 @@ def installed(root: Path, wheel: Path, tmp_path_factory: pytest.TempPathFactory)
 def test_the_wheel_holds_the_rules_and_the_licence_and_no_tests(root: Path, wheel: Path) -> None:
     """`rules/` becomes `pipeline/_rules/`, file by file, and the licence is there."""
     names = set(zipfile.ZipFile(wheel).namelist())
+    assert "pipeline/_demo/capture.yaml" in names
     rules = {f"pipeline/_rules/{path.relative_to(root / 'rules')}" for path in (root / "rules").rglob("*.yaml")}
     assert not rules - names
     assert [name for name in names if name.endswith(".dist-info/licenses/LICENSE")]
@@ -73,3 +74,10 @@ def test_every_module_imports(installed: Path, tmp_path: Path) -> None:
 def test_the_command_answers(installed: Path, tmp_path: Path) -> None:
     """`headwater --help`, from an empty folder."""
     assert "replay" in run(installed / "headwater", "--help", cwd=tmp_path).stdout
+
+
+def test_the_demo_finds_the_cause(installed: Path, tmp_path: Path) -> None:
+    """The packaged recording replays with the packaged rules: one root, and its symptoms below it."""
+    printed = run(installed / "headwater", "demo", cwd=tmp_path).stdout
+    assert "Connection tracking table full on node-b" in printed
+    assert "ingress-upstream-connect-timeout" in printed
