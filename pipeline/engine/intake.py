@@ -70,7 +70,7 @@ class Intake:
     def _cri(self, block: Block, state: State, now: datetime) -> Counts:
         """The fast way: raw lines are scanned as they are, and only candidates lose their header."""
         lines = block.lines.to_frame("record")
-        seconds = lines.select(cri.second(pl.col("record")).dt.epoch("us")).to_series()
+        seconds = cri.seconds(block.lines, block.segments)
         self._look(block, seconds, state)
         hits = self._scanner.scan(block.data, block.ends, block.lines)
         wanted = self._wanted(hits, block.format, block.lines)

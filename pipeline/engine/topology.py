@@ -133,10 +133,12 @@ class Topology:
 
     def backends(self, namespace: str, service: str, at: int) -> list[Backend]:
         """The endpoints of a service as of a time, ready or not."""
-        slices = self._lookup("slices", self._slices_by_service)
+        slices = self._lookup("slices", self._slices_by_service).get((namespace, service), [])
         found: dict[str, Backend] = {}
-        for history in slices.get((namespace, service), []):
-            version = as_of(history, at)
+        # Before anything was known of the service, the first that was known is the best guess at what it was.
+        first = min((history[0].at for history in slices), default=at)
+        for history in slices:
+            version = as_of(history, max(at, first))
             if version is not None and not version.gone:
                 found.update({e[0]: Backend(*e) for e in version.body["endpoints"]})
         return [found[address] for address in sorted(found)]

@@ -343,8 +343,8 @@ def baseline(  # noqa: PLR0913 (the words of the rule language)
         lo, mid = bisect_left(seconds.t, now - span - past), bisect_left(seconds.t, now - span)
         current, weight = math.fsum(seconds.of[mid : at + 1]), math.fsum(seconds.among[mid : at + 1])
         usual, usual_weight = math.fsum(seconds.of[lo:mid]), math.fsum(seconds.among[lo:mid])
-        if (weight if share else current) < minimum:
-            continue
+        if (weight if share else current) < minimum or (share and usual_weight < minimum):
+            continue  # too little to tell, now or before
         value = current / weight if share and weight else current
         expected = (usual / usual_weight if usual_weight else 0.0) if share else usual * span / past
         if value >= factor * expected and value > 0:

@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.engine.engine import Engine
 from pipeline.model.incident import Incident
 from pipeline.model.stream import RawBatch, Stream
-from pipeline.runtime import merge
+from pipeline.runtime import memory, merge
 from pipeline.signatures import load
 from pipeline.signatures.ruleset import RuleSet
 
@@ -44,6 +44,7 @@ class Options:
 def run(path: Path, ruleset: RuleSet, *, options: Options | None = None, progress: Callable[[int], None] | None = None) -> Replay:
     """Replay the capture in a folder. Raises CaptureError when it cannot be read; `progress` is told the bytes taken in."""
     options = options or Options()
+    memory.keep_blocks()
     capture = import_module("connectors.sources.capture").open_capture(path)
     engine = Engine(ruleset, cluster=capture.cluster, cache=load.cache_folder())
     engine.feed(_nodes(capture))

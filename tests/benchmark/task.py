@@ -142,7 +142,7 @@ def _run(folder: str, ruleset: Any) -> dict[str, float]:
     from connectors.sources import capture as source
     from pipeline.engine import blocks, candidates, intake, matching, scan
     from pipeline.engine.engine import Engine
-    from pipeline.runtime import merge
+    from pipeline.runtime import memory, merge
     from pipeline.signatures import load
 
     stages: dict[str, float] = defaultdict(float)
@@ -155,6 +155,7 @@ def _run(folder: str, ruleset: Any) -> dict[str, float]:
         (matching.Matcher, "keep", "candidates: match"),
     ):
         setattr(owner, name, _clocked(getattr(owner, name), stages, f"stage {label}"))
+    memory.keep_blocks()
     opened = source.open_capture(Path(folder))
     engine = Engine(ruleset, cluster="bench", cache=load.cache_folder())
     begin = time.perf_counter()

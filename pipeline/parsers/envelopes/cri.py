@@ -28,6 +28,20 @@ def second(line: pl.Expr) -> pl.Expr:
     return plausible(pl.coalesce(fast.dt.replace_time_zone("UTC"), slow).cast(TIME))
 
 
+def seconds(lines: pl.Series, segments: pl.Series) -> pl.Series:
+    """The second of every raw line (microseconds since 1970, Int64), null where it has no CRI time.
+
+    Lines of one stream come in order, so that thousands share a second: only the first of each run of equal seconds is parsed,
+    with its zone, and the others take over what it gave. `segments` tells lines of different streams apart.
+    """
+    if lines.is_empty():
+        return pl.Series([], dtype=pl.Int64)
+    digits = lines.str.head(19)
+    begins = ((digits != digits.shift(1)) | (segments != segments.shift(1))).fill_null(value=True)
+    firsts = lines.filter(begins).to_frame("record").select(second(pl.col("record")).dt.epoch("us")).to_series()
+    return firsts.gather(begins.cum_sum() - 1)
+
+
 def message(line: pl.Expr) -> pl.Expr:
     """The content of a raw CRI line: what follows the third blank, if any; junk where the line is of another kind."""
     return line.str.splitn(" ", 4).struct.field("field_3")

@@ -64,7 +64,7 @@ def _parse(frame: pl.DataFrame, context: Context) -> pl.DataFrame:
         pl.coalesce(text.str.extract(_MARTIAN, 2), _first(rf"{_LOGGED}SRC=(\S+)")).alias("source.address"),
         pl.coalesce(text.str.extract(_MARTIAN, 1), _first(rf"{_LOGGED}DST=(\S+)")).alias("destination.address"),
         _first(_SYN, rf"{_LOGGED}DPT=(\d{{1,5}})\b").cast(pl.Int64()).alias("destination.port"),
-        _first(r"Killed process \d+,? \((.{1,64}?)\)(?:,| total-vm|$)", r"^oom-kill:.*,task=(.+),pid=\d+").alias(
+        _first(r"Killed process \d+,?(?: UID \d+,)? \((.{1,64}?)\)(?:,| total-vm|$)", r"^oom-kill:.*,task=(.+),pid=\d+").alias(
             "process.killed"
         ),
         cgroup.alias("kernel.cgroup"),
