@@ -49,9 +49,7 @@ class Block:
 
     def owners(self) -> pl.DataFrame:
         """What is known of the writer of each segment: `_seg` and the columns of `OWNER`."""
-        columns = {name: [getattr(stream, attribute) for stream in self.streams()] for name, attribute in OWNER.items()}
-        schema = {"_seg": pl.UInt32(), **dict.fromkeys(OWNER, pl.String())}
-        return pl.DataFrame({"_seg": range(len(self.batches)), **columns}, schema=schema)
+        return owners(self.streams())
 
     def identities(self, rows: pl.Series) -> pl.Series:
         """`event.id` of the given rows: the stream and the position in it."""
@@ -156,6 +154,13 @@ def glue(block: Block) -> Block:
         .agg(pl.col("record").str.join("\n"), pl.col("end").last(), pl.col("start", "seg").first())
     )
     return dataclasses.replace(block, lines=glued["record"], ends=glued["end"], starts=glued["start"], segments=glued["seg"])
+
+
+def owners(streams: Sequence[Stream]) -> pl.DataFrame:
+    """What is known of the writers of streams, by their place: `_seg` and the columns of `OWNER`."""
+    columns = {name: [getattr(stream, attribute) for stream in streams] for name, attribute in OWNER.items()}
+    schema = {"_seg": pl.UInt32(), **dict.fromkeys(OWNER, pl.String())}
+    return pl.DataFrame({"_seg": range(len(streams)), **columns}, schema=schema)
 
 
 def fill_owner(rows: pl.DataFrame, owners: pl.DataFrame) -> pl.DataFrame:

@@ -1,6 +1,6 @@
 """Rows that some rule may want, on their way from unwrapped text to event columns.
 
-They wait until some two hundred thousand lines were read, since
+They wait until half a million lines were read, since
 parsing, matching and joining cost by the call and not by the row.
 """
 
@@ -10,14 +10,16 @@ import polars as pl
 
 from pipeline import parsers
 from pipeline.engine import routing
+from pipeline.engine.blocks import Block, fill_owner, owners
 from pipeline.engine.state import State
 from pipeline.engine.times import by_minute
 from pipeline.model import columns
 from pipeline.model.stream import Stream
 from pipeline.parsers import Context
+from pipeline.parsers.envelopes import cri
 
 EVENTS = "k8s.events"
-GATHER = 200_000
+GATHER = 500_000
 """Lines read between two passes over the candidates among them."""
 NAMES = ("container.name", "container.image.name", "k8s.pod.app", "process.name", "k8s.pod.name")
 """The columns by which a format is known without looking at the text, in the order of `routing.format_of`."""
@@ -30,6 +32,7 @@ class Candidates:
         self.active: set[str] = set()
         self.lines = 0
         self._waiting: list[pl.DataFrame] = []
+        self._raw: list[pl.DataFrame] = []
         self._streams: dict[str, Stream] = {}
 
     def add(self, rows: pl.DataFrame, streams: dict[str, Stream], hint: str | None, now: datetime) -> None:
@@ -43,17 +46,30 @@ class Candidates:
         named = rows.with_columns(hints(rows, hint), pl.lit(now, columns.TIME).alias("observed"))
         self._waiting.append(named.drop("line", "partial", "format"))
 
+    def add_raw(self, block: Block, lines: pl.Series, now: datetime) -> None:
+        """Let raw CRI lines of a block wait, by number: they lose their header when they are taken."""
+        segments = block.segments.gather(lines)
+        streams = block.streams()
+        self._streams.update({stream.id: stream for stream in streams})
+        names = pl.Series([stream.id for stream in streams], dtype=pl.String)
+        raw = pl.DataFrame(
+            {"record": block.lines.gather(lines), "event.id": block.identities(lines), "_stream": names.gather(segments)}
+        )
+        formats = pl.lit(block.format, pl.String).alias("_hint")
+        self._raw.append(raw.with_columns(formats, pl.lit(now, columns.TIME).alias("observed")))
+
     def due(self) -> bool:
         """Whether enough lines were read since the last pass."""
         return self.lines >= GATHER
 
     def take(self, state: State, now: datetime) -> list[pl.DataFrame]:
         """The waiting rows, parsed. `now` stands for the year where times are written without one."""
-        rows, self._waiting, self.lines = self._waiting, [], 0
+        rows = [*self._waiting, *self._unwrapped()]
+        self._waiting, self._raw, self.lines = [], [], 0
         if not rows:
             return []
         found: list[pl.DataFrame] = []
-        for (name,), part in pl.concat(rows).group_by("_format", maintain_order=True):
+        for (name,), part in pl.concat(rows, how="diagonal").group_by("_format", maintain_order=True):
             parsed = self._as(str(name), part, state, now) if name is not None else None
             rest = part
             if parsed is not None:
@@ -62,6 +78,23 @@ class Candidates:
             if not rest.is_empty():
                 found.extend(self._by_look(rest, None if name is None else str(name), state, now))
         return found
+
+    def _unwrapped(self) -> list[pl.DataFrame]:
+        """The raw lines without their header, with what is known of their writers."""
+        if not self._raw:
+            return []
+        raw = pl.concat(self._raw)
+        rows = cri.ENVELOPE.unwrap(raw.select("record"), Context()).with_columns(raw["event.id"], raw["_stream"], raw["observed"])
+        rows = rows.with_columns(pl.coalesce("message", raw["record"]).alias("message"))
+        names = raw["_stream"].unique(maintain_order=True)
+        writers = owners([self._streams[name] for name in names.to_list()])
+        codes = names.to_frame("_stream").with_row_index("_seg")
+        owned = fill_owner(rows.join(codes, on="_stream", how="left", maintain_order="left"), writers).with_columns(raw["_hint"])
+        parts = []
+        for (hint,), part in owned.group_by("_hint", maintain_order=True):
+            named = part.with_columns(hints(part, None if hint is None else str(hint)))
+            parts.append(named.drop("line", "partial", "format", "_seg", "_hint"))
+        return parts
 
     def _by_look(self, rest: pl.DataFrame, name: str | None, state: State, now: datetime) -> list[pl.DataFrame]:
         """Rows that no name (or the wrong one) led to a format: each by what it looks like."""

@@ -84,8 +84,7 @@ class Intake:
             self._texts(whole, block, now)
             counts.extend(self._counted_messages(whole, block))
         if len(wanted):
-            frame = pl.DataFrame({"record": block.lines.gather(wanted), "_line": wanted})
-            self._pass_on(self._unwrap(CRI, frame, block, state, now), block, now)
+            self.candidates.add_raw(block, wanted, now)
         showing = {name: self._showing(name, block, state) for name in {plan.format for plan in self._plans}}
         owners = block.owners().select("_seg", *aggregate.FROM_STREAM)
         counts.extend(part for name, shown in showing.items() for part in self._counted(name, shown, rows, owners))
@@ -241,7 +240,7 @@ class Intake:
     ) -> pl.DataFrame:
         """Rows with their `event.id` and owner; what the envelope did not understand keeps its text and is counted."""
         unread = rows["message"].is_null()
-        if (missed := int(unread.sum())) and name != CRI:  # raw lines were counted as a whole
+        if missed := int(unread.sum()):
             state.counts["unparsed", name] += missed
             state.samples_of_trouble.setdefault(("unparsed", name), records.filter(unread)[0][:200])
         owned = rows.with_columns(

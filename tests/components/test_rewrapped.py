@@ -155,7 +155,8 @@ def _name(incident: Incident) -> str:
 def _agree(folder: Path, shape: str, tmp_path: Path, ruleset: RuleSet, original: Original) -> None:
     SHAPES[shape](rewrap.read(folder), tmp_path)
     made = replay.run(tmp_path, ruleset)
-    kept = REMAINS.get(shape)
+    # Whole milliseconds make ties, which a near miss (a window that was not reached) counts otherwise.
+    kept = (lambda found: found.status != "near_miss") if shape == "filebeat" else REMAINS.get(shape)
     unit = 1000 if shape == "filebeat" else 1
     wanted, found = (
         essence(list(filter(kept, incidents)), unit=unit, whole=shape not in REMAINS)

@@ -1,6 +1,7 @@
 """The command line as a person meets it: help, slips, Ctrl-C, terminals and pipes, and `scan` on whatever is at hand."""
 
 import fcntl
+import gzip
 import json
 import os
 import pty
@@ -236,9 +237,10 @@ def test_ctrl_c_while_waiting_for_input(tmp_path: Path, rules: Path, root: Path)
 
 def test_ctrl_c_in_a_replay(tmp_path: Path, rules: Path, root: Path) -> None:
     """Wherever it hits, there is no traceback."""
-    log = tmp_path / "nodes/n/var/log/pods/a_b_c/x/0.log"
+    log = tmp_path / "nodes/n/var/log/pods/a_b_c/x/0.log.gz"
     log.parent.mkdir(parents=True)
-    log.write_bytes(b"2026-11-23T04:40:00.000000000Z stdout F all is well\n" * 3_000_000)
+    thousand = gzip.compress(b"2026-11-23T04:40:00.000000000Z stdout F all is well\n" * 1000)
+    log.write_bytes(thousand * 30_000)
     with _started(["replay", str(tmp_path), "--rules", str(rules), "-o", "json"], root) as running:
         with pytest.raises(subprocess.TimeoutExpired):
             running.wait(timeout=1.5)
