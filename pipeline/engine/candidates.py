@@ -11,6 +11,7 @@ import polars as pl
 from pipeline import parsers
 from pipeline.engine import routing
 from pipeline.engine.blocks import Block, fill_owner, owners
+from pipeline.engine.compact import owned
 from pipeline.engine.state import State
 from pipeline.engine.times import by_minute
 from pipeline.model import columns
@@ -44,7 +45,7 @@ class Candidates:
             return
         self._streams.update(streams)
         named = rows.with_columns(hints(rows, hint), pl.lit(now, columns.TIME).alias("observed"))
-        self._waiting.append(named.drop("line", "partial", "format"))
+        self._waiting.append(owned(named.drop("line", "partial", "format")))
 
     def add_raw(self, block: Block, lines: pl.Series, now: datetime) -> None:
         """Let raw CRI lines of a block wait, by number: they lose their header when they are taken."""
@@ -56,7 +57,7 @@ class Candidates:
             {"record": block.lines.gather(lines), "event.id": block.identities(lines), "_stream": names.gather(segments)}
         )
         formats = pl.lit(block.format, pl.String).alias("_hint")
-        self._raw.append(raw.with_columns(formats, pl.lit(now, columns.TIME).alias("observed")))
+        self._raw.append(owned(raw.with_columns(formats, pl.lit(now, columns.TIME).alias("observed"))))
 
     def due(self) -> bool:
         """Whether enough lines were read since the last pass."""
@@ -89,9 +90,9 @@ class Candidates:
         names = raw["_stream"].unique(maintain_order=True)
         writers = owners([self._streams[name] for name in names.to_list()])
         codes = names.to_frame("_stream").with_row_index("_seg")
-        owned = fill_owner(rows.join(codes, on="_stream", how="left", maintain_order="left"), writers).with_columns(raw["_hint"])
+        filled = fill_owner(rows.join(codes, on="_stream", how="left", maintain_order="left"), writers).with_columns(raw["_hint"])
         parts = []
-        for (hint,), part in owned.group_by("_hint", maintain_order=True):
+        for (hint,), part in filled.group_by("_hint", maintain_order=True):
             named = part.with_columns(hints(part, None if hint is None else str(hint)))
             parts.append(named.drop("line", "partial", "format", "_seg", "_hint"))
         return parts

@@ -34,13 +34,14 @@ class _Cursor:
     stream: Stream
     blocks: Iterator[RawBatch]
     batch: RawBatch | None = None
+    following: RawBatch | None = None
     last: int = 0
     done: bool = False
 
     def fill(self) -> None:
         if self.batch is not None or self.done:
             return
-        self.batch = next(self.blocks, None)
+        self.batch, self.following = self.following or next(self.blocks, None), None
         if self.batch is None:
             self.done = True
         else:
@@ -81,19 +82,10 @@ def merged(files: Sequence[tuple[Stream, Reader]]) -> Iterator[list[RawBatch]]:
 
 def _is_last(cursor: _Cursor) -> bool:
     """Whether nothing follows what is at hand: then the file does not hold the others back."""
-    if cursor.done:
-        return True
-    following = next(cursor.blocks, None)
-    if following is None:
-        cursor.done = True
-        return True
-    cursor.blocks = _chain(following, cursor.blocks)
-    return False
-
-
-def _chain(first: RawBatch, rest: Iterator[RawBatch]) -> Iterator[RawBatch]:
-    yield first
-    yield from rest
+    if cursor.following is None and not cursor.done:
+        cursor.following = next(cursor.blocks, None)
+        cursor.done = cursor.following is None
+    return cursor.following is None
 
 
 def _last_time(batch: RawBatch) -> int | None:
