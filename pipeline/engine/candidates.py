@@ -36,16 +36,17 @@ class Candidates:
         self._raw: list[pl.DataFrame] = []
         self._streams: dict[str, Stream] = {}
 
-    def add(self, rows: pl.DataFrame, streams: dict[str, Stream], hint: str | None, now: datetime) -> None:
+    def add(self, rows: pl.DataFrame, streams: dict[str, Stream], hint: str | None, now: datetime, source: int) -> None:
         """Let rows wait: the columns `UNWRAPPED` and `event.id`, and `_stream`, the id of each row's stream.
 
-        `hint` is the format that the stream's name gave; `now` is the time of rows that have none (`observed`).
+        `hint` is the format that the stream's name gave; `now` is the time of rows that have none (`observed`); `source` is how
+        many rows they were taken out of.
         """
         if rows.is_empty():
             return
         self._streams.update(streams)
         named = rows.with_columns(hints(rows, hint), pl.lit(now, columns.TIME).alias("observed"))
-        self._waiting.append(owned(named.drop("line", "partial", "format")))
+        self._waiting.append(owned(named.drop("line", "partial", "format"), source))
 
     def add_raw(self, block: Block, lines: pl.Series, now: datetime) -> None:
         """Let raw CRI lines of a block wait, by number: they lose their header when they are taken."""
@@ -57,7 +58,7 @@ class Candidates:
             {"record": block.lines.gather(lines), "event.id": block.identities(lines), "_stream": names.gather(segments)}
         )
         formats = pl.lit(block.format, pl.String).alias("_hint")
-        self._raw.append(owned(raw.with_columns(formats, pl.lit(now, columns.TIME).alias("observed"))))
+        self._raw.append(owned(raw.with_columns(formats, pl.lit(now, columns.TIME).alias("observed")), len(block.lines)))
 
     def due(self) -> bool:
         """Whether enough lines were read since the last pass."""

@@ -19,7 +19,6 @@ from pipeline import parsers
 from pipeline.engine import aggregate, explain, incidents, objects, retention, support
 from pipeline.engine.blocks import read_lines
 from pipeline.engine.clocks import SECOND
-from pipeline.engine.compact import owned
 from pipeline.engine.correlate import SKEW, Correlator, look_back
 from pipeline.engine.incidents import Span
 from pipeline.engine.intake import Intake
@@ -83,8 +82,7 @@ class Engine:
                 text.append(batch)
         for plan, counts in self._intake.read(text, self.state, self._now()):
             before = self.state.aggregates.get(plan)
-            kept = owned(counts)
-            self.state.aggregates[plan] = kept if before is None else pl.concat([before, kept.select(before.columns)])
+            self.state.aggregates[plan] = counts if before is None else pl.concat([before, counts.select(before.columns)])
             self._correlator.new_counts(plan)
         if self._intake.candidates.due():
             self._match()

@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from pipeline import parsers
-from pipeline.engine import aggregate, blocks, partial, routing, scan
+from pipeline.engine import aggregate, blocks, compact, partial, routing, scan
 from pipeline.engine.blocks import Block, fill_owner
 from pipeline.engine.candidates import EVENTS, Candidates, hints
 from pipeline.engine.state import Limits, State
@@ -174,7 +174,8 @@ class Intake:
         plans = [plan for plan in self._plans if plan.format == name]
         names = sorted({column for plan in plans for column in plan.columns()})
         cut = rows.with_columns(aggregate.cut(parsers.all_formats()[name].cheap, names, pl.col("record")))
-        return [(plan.name, aggregate.count(plan, cut).join(owners, on="_seg", how="left").drop("_seg")) for plan in plans]
+        counts = [aggregate.count(plan, cut).join(owners, on="_seg", how="left").drop("_seg") for plan in plans]
+        return [(plan.name, compact.owned(found, len(rows))) for plan, found in zip(plans, counts, strict=True)]
 
     def _counted_messages(self, rows: pl.DataFrame, block: Block) -> Counts:
         """The all-rows face of unwrapped messages: by the format that names give, else by what a message looks like."""
@@ -213,7 +214,7 @@ class Intake:
         """Let candidates wait to be parsed."""
         owned = rows.with_columns(self._names(block).gather(rows["_seg"]).alias("_stream"))
         streams = {stream.id: stream for stream in block.streams()}
-        self.candidates.add(owned.drop("_seg", "_line", strict=False), streams, block.format, now)
+        self.candidates.add(owned.drop("_seg", "_line", strict=False), streams, block.format, now, len(block.lines))
 
     @staticmethod
     def _names(block: Block) -> pl.Series:

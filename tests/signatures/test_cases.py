@@ -19,6 +19,7 @@ def ruleset() -> RuleSet:
     return load.load(parsers.vocabulary())
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_every_case_is_as_expected(folder: Path) -> None:
     """Each case shows exactly the incidents it names, however its records are cut, shuffled or interrupted."""
