@@ -13,9 +13,11 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from pipeline.engine.engine import Engine
+from pipeline.engine.windows import meets
 from pipeline.errors import HeadwaterError, UsageError
 from pipeline.model.incident import Incident
 from pipeline.runtime import fixtures
+from pipeline.runtime.check import below
 from pipeline.runtime.merge import JITTER, Record, batches_of
 from pipeline.signatures import load
 from pipeline.signatures.models import Threshold
@@ -162,7 +164,7 @@ def _compare(incident: Incident, wanted: Mapping[str, Any], real: Sequence[Incid
         if key in ("signature", "group"):
             continue
         if key == "symptoms":
-            missing = set(value) - _below(incident, real)
+            missing = set(value) - below(incident, real)
             failures.extend(f"{incident.signature}: {symptom} does not hang below it" for symptom in sorted(missing))
         elif key.endswith("|contains"):
             text = str(getattr(incident, key.removesuffix("|contains")))
@@ -171,24 +173,8 @@ def _compare(incident: Incident, wanted: Mapping[str, Any], real: Sequence[Incid
         elif key in ("confidence", "rows"):
             bounds = Threshold.model_validate(value if isinstance(value, dict) else {"eq": value}).bounds()
             actual = float(getattr(incident, key))
-            if not all(_OPERATORS[name](actual, bound) for name, bound in bounds.items()):
+            if not meets(bounds, actual):
                 failures.append(f"{incident.signature}: {key} is {actual:g}, expected {value}")
         elif getattr(incident, key, None) != value:
             failures.append(f"{incident.signature}: {key} is {getattr(incident, key, None)!r}, expected {value!r}")
     return failures
-
-
-_OPERATORS: dict[str, Callable[[float, float], bool]] = {
-    "gt": float.__gt__, "gte": float.__ge__, "lt": float.__lt__, "lte": float.__le__, "eq": float.__eq__, "neq": float.__ne__,
-}  # fmt: skip
-
-
-def _below(incident: Incident, real: Sequence[Incident]) -> set[str]:
-    by_id = {other.id: other for other in real}
-    found: set[str] = set()
-    stack = list(incident.symptoms)
-    while stack:
-        other = by_id[stack.pop()]
-        found.add(other.signature)
-        stack.extend(other.symptoms)
-    return found

@@ -90,12 +90,13 @@ def _compare(incident: Incident, root: Mapping[str, Any], real: Sequence[Inciden
         took = incident.detected - incident.started
         if took > parse_duration(root["detected_within"]):
             found.append(f"{incident.signature}: detected after {took / 1e6:.1f} s, expected within {root['detected_within']}")
-    below = _below(incident, real)
-    missing = [symptom for symptom in root.get("symptoms") or [] if symptom not in below]
+    explained = below(incident, real)
+    missing = [symptom for symptom in root.get("symptoms") or [] if symptom not in explained]
     return found + [f"{incident.signature}: {symptom} does not hang below it" for symptom in missing]
 
 
-def _below(incident: Incident, real: Sequence[Incident]) -> set[str]:
+def below(incident: Incident, real: Sequence[Incident]) -> set[str]:
+    """The signatures that hang below an incident, directly or through others."""
     by_id = {other.id: other for other in real}
     found: set[str] = set()
     stack = list(incident.symptoms)
