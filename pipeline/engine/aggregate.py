@@ -1,16 +1,15 @@
-"""Counts over *all* rows, for the rules that need them: ratio, absence and baseline.
+"""What is counted over *all* rows, for the rules that need it: ratio, absence and baseline (`counting.py` does it).
 
 Per block one `group_by` over the second and the few raw columns that the rules' keys come from; each detection is a flag that is
 summed. Addresses stay addresses here: who owned them is asked when the counts are read, so late topology changes nothing.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import polars as pl
 
 from pipeline import parsers
 from pipeline.model import columns
+from pipeline.parsers.cheap import Cheap
 from pipeline.signatures import detection
 from pipeline.signatures.models import Baseline
 from pipeline.signatures.ruleset import Detection, Rule, RuleSet
@@ -34,7 +33,7 @@ class Plan:
     detections: tuple[Detection, ...]
     sums: tuple[tuple[str, str], ...]
 
-    def face(self) -> Mapping[str, parsers.Cheap]:
+    def face(self) -> Mapping[str, Cheap]:
         """The cheap columns of its format."""
         return parsers.all_formats()[self.format].cheap
 
@@ -131,90 +130,6 @@ def summed(rule: Rule) -> Sequence[str]:
     if isinstance(rule.correlation, Baseline) and rule.correlation.condition.field:
         return rule.correlation.condition.field
     return ()
-
-
-def cut(face: Mapping[str, parsers.Cheap], names: Iterable[str], text: pl.Expr) -> list[pl.Expr]:
-    """The cheap columns by name, as they stand in the text; junk where the line is of another kind."""
-    return [face[name].expr(text).alias(name) for name in names]
-
-
-def valid(face: Mapping[str, parsers.Cheap], names: Iterable[str]) -> list[pl.Expr]:
-    """The cut columns with their types, null where they are junk."""
-    return [
-        pl.when(pl.col(name).str.contains(f"^(?:{face[name].valid})$"))
-        .then(pl.col(name))
-        .cast(face[name].cast, strict=False)
-        .alias(name)
-        for name in names
-    ]
-
-
-def count(plan: Plan, frame: pl.DataFrame) -> pl.DataFrame:
-    """Counts of one block: `frame` has `record`, `_seg`, `second` (microseconds) and the plan's columns as they stand.
-
-    Rows are grouped first and tested then, so that junk and rules cost by the group and not by the row. Only where a rule asks
-    for a column of many values are rows tested one by one, those alone that its other tests let through.
-    """
-    names = plan.columns()
-    sums = [column for _, column in plan.sums]
-    keys = ["_seg", "second", *(name for name in names if name not in sums)]
-    numbers = [pl.col(column).cast(pl.Float64, strict=False).sum().alias(f"+{column}") for column in dict.fromkeys(sums)]
-    raw = frame.group_by(keys).agg(pl.len().cast(pl.Int64).alias("+"), *numbers)
-    face = plan.face()
-    groups = raw.with_columns(valid(face, keys[2:]))
-    schema = {name: face[name].cast for name in keys[2:]}
-    parts = []
-    grouped = [found for found in plan.detections if plan.is_grouped(found)]
-    if grouped:
-        flags = [detection.to_expr(found.loose, schema).alias(f"?{found.name}") for found in grouped]
-        counts = [pl.col("+").filter(pl.col(f"?{found.name}")).sum().alias(f"n:{found.name}") for found in grouped]
-        added = [pl.col(f"+{column}").filter(pl.col(f"?{name}")).sum().alias(f"s:{name}:{column}") for name, column in plan.sums]
-        parts.append(groups.with_columns(flags).group_by("_seg", "second", *plan.keys).agg(*counts, *added))
-    parts.extend(_row_by_row(plan, found, frame, raw, groups) for found in plan.detections if found not in grouped)
-    return _together(plan, parts)
-
-
-def _row_by_row(plan: Plan, found: Detection, frame: pl.DataFrame, raw: pl.DataFrame, groups: pl.DataFrame) -> pl.DataFrame:
-    """Counts of a detection that asks for columns of many values."""
-    face = plan.face()
-    some = frame
-    conjuncts = found.loose.children if isinstance(found.loose, detection.All) else ()
-    for part in _flat(conjuncts):
-        asked = detection.fields(part)
-        if len(asked) == 1 and (name := next(iter(asked))) in groups.columns:
-            passing = raw[name].filter(groups.select(detection.to_expr(part, {name: face[name].cast})).to_series())
-            some = some.filter(pl.col(name).is_in(passing.unique().implode()))
-    named = sorted(detection.fields(found.loose) | set(plan.keys))
-    tested = some.select("_seg", "second", *cut(face, named, pl.col("record"))).with_columns(valid(face, named))
-    kept = tested.filter(detection.to_expr(found.loose, {name: face[name].cast for name in named}))
-    return kept.group_by("_seg", "second", *plan.keys).agg(pl.len().cast(pl.Int64).alias(f"n:{found.name}"))
-
-
-def _flat(parts: Iterable[detection.Tree]) -> Iterator[detection.Tree]:
-    """The conjuncts of nested conjunctions."""
-    for part in parts:
-        if isinstance(part, detection.All) or (isinstance(part, detection.Some) and len(part.children) == 1):
-            yield from _flat(part.children)
-        else:
-            yield part
-
-
-def _together(plan: Plan, parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """All counts of a plan in one frame."""
-    numbers = [f"n:{found.name}" for found in plan.detections] + [f"s:{name}:{column}" for name, column in plan.sums]
-    merged = pl.concat(parts, how="diagonal")
-    if len(parts) > 1:
-        merged = merged.group_by("_seg", "second", *plan.keys).agg(
-            pl.col(name).sum() for name in numbers if name in merged.columns
-        )
-    missing = [
-        pl.lit(0.0 if name.startswith("s:") else 0).cast(pl.Float64 if name.startswith("s:") else pl.Int64).alias(name)
-        for name in numbers
-        if name not in merged.columns
-    ]
-    full = merged.with_columns(missing).select("_seg", "second", *plan.keys, *numbers)
-    some = pl.any_horizontal(pl.col(f"n:{found.name}") > 0 for found in plan.detections)
-    return full.filter(some & pl.col("second").is_not_null())
 
 
 def wanted_as_rows(ruleset: RuleSet) -> set[str]:

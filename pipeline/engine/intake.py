@@ -15,10 +15,11 @@ from pipeline import parsers
 from pipeline.engine import aggregate, blocks, compact, partial, routing, scan
 from pipeline.engine.blocks import Block, fill_owner
 from pipeline.engine.candidates import EVENTS, Candidates, hints
+from pipeline.engine.counting import Counter
 from pipeline.engine.state import Limits, State
 from pipeline.engine.times import by_minute
 from pipeline.model.stream import RawBatch, Stream
-from pipeline.parsers import Context
+from pipeline.parsers import Context, cheap
 from pipeline.parsers.envelopes import cri
 from pipeline.signatures import detection
 from pipeline.signatures.ruleset import Detection, RuleSet
@@ -48,7 +49,8 @@ class Intake:
         self._scanner = scan.Scanner(literals, cache=cache)
         used = aggregate.wanted_as_rows(ruleset)
         self._unscanned = [d for d in ruleset.detections.values() if not d.literals and not d.dense and d.name in used]
-        self._plans = aggregate.plans(ruleset)
+        self._counters = [Counter(plan) for plan in aggregate.plans(ruleset)]
+        self._counted_formats = tuple(sorted({counter.plan.format for counter in self._counters}))
         self._limits = limits
         self.candidates = Candidates()
 
@@ -85,9 +87,9 @@ class Intake:
             counts.extend(self._counted_messages(whole, block))
         if len(wanted):
             self.candidates.add_raw(block, wanted, now)
-        showing = {name: self._showing(name, block, state) for name in {plan.format for plan in self._plans}}
         owners = block.owners().select("_seg", *aggregate.FROM_STREAM)
-        counts.extend(part for name, shown in showing.items() for part in self._counted(name, shown, rows, owners))
+        for name in self._counted_formats:
+            counts.extend(self._counted(name, self._showing(name, block, state), rows, owners))
         return counts
 
     def _wrapped(self, block: Block, state: State, now: datetime) -> Counts:
@@ -126,8 +128,8 @@ class Intake:
 
     def _wanted(self, hits: pl.DataFrame, fmt: str | None, lines: pl.Series) -> pl.Series:
         """The rows that some rule may want, in order; those rules become active."""
-        own = hits.filter(~pl.col("literal").is_in(self._parts))
-        for number in own["literal"].unique().to_list():
+        own = hits.filter(~pl.col("literal").is_in(self._parts)) if len(hits) else hits
+        for number in set(own["literal"]):
             self.candidates.active.update(self._by_literal[number])
         rows = [own["row"]]
         for found in self._unscanned:
@@ -146,8 +148,8 @@ class Intake:
         if fmt is None or not set(named) <= set(fmt.cheap) or not any(found.selector.admits(kind) for kind in fmt.sources):
             return None
         schema = {column: fmt.cheap[column].cast for column in named}
-        cut = lines.to_frame("record").select(aggregate.cut(fmt.cheap, named, pl.col("record")))
-        flags = cut.with_columns(aggregate.valid(fmt.cheap, named)).select(detection.to_expr(found.loose, schema))
+        rows = cheap.cut(lines.to_frame("record"), fmt.cheap, fmt.pieces, named)
+        flags = rows.with_columns(cheap.tested(fmt.cheap, named)).select(detection.to_expr(found.loose, schema))
         return flags.to_series().arg_true().cast(pl.UInt32)
 
     def _look(self, block: Block, seconds: pl.Series, state: State) -> None:
@@ -167,24 +169,24 @@ class Intake:
 
     def _counted(self, name: str, segments: Sequence[int] | None, rows: pl.DataFrame, owners: pl.DataFrame) -> Counts:
         """The all-rows face: count the rows of the given segments (None: all) as lines of a format."""
-        if segments is not None:
-            rows = rows.filter(pl.col("_seg").is_in(segments)) if segments else rows.clear()
-        if rows.is_empty():
+        if segments == [] or rows.is_empty():
             return []
-        plans = [plan for plan in self._plans if plan.format == name]
-        names = sorted({column for plan in plans for column in plan.columns()})
-        cut = rows.with_columns(aggregate.cut(parsers.all_formats()[name].cheap, names, pl.col("record")))
-        counts = [aggregate.count(plan, cut).join(owners, on="_seg", how="left").drop("_seg") for plan in plans]
-        return [(plan.name, compact.owned(found, len(rows))) for plan, found in zip(plans, counts, strict=True)]
+        if segments is not None:
+            rows = rows.filter(pl.col("_seg").is_in(segments))
+        counters = [counter for counter in self._counters if counter.plan.format == name]
+        names = sorted({column for counter in counters for column in counter.plan.columns()})
+        fmt = parsers.all_formats()[name]
+        face = cheap.cut(rows, fmt.cheap, fmt.pieces, names)
+        counts = [counter.count(face).join(owners, on="_seg", how="left").drop("_seg") for counter in counters]
+        return [(c.plan.name, compact.owned(found, len(rows))) for c, found in zip(counters, counts, strict=True)]
 
     def _counted_messages(self, rows: pl.DataFrame, block: Block) -> Counts:
         """The all-rows face of unwrapped messages: by the format that names give, else by what a message looks like."""
-        if not self._plans or rows.is_empty():
+        if not self._counters or rows.is_empty():
             return []
-        wanted = {plan.format for plan in self._plans}
         looks = routing.format_expr(pl.col("message"))
         named = rows.with_columns(hints(rows, block.format)).with_columns(pl.coalesce("_format", looks).alias("_format"))
-        of_interest = named.filter(pl.col("_format").is_in(sorted(wanted)))
+        of_interest = named.filter(pl.col("_format").is_in(self._counted_formats))
         counts: Counts = []
         for (name,), part in of_interest.group_by("_format", maintain_order=True):
             writers = part.select(aggregate.FROM_STREAM).unique(maintain_order=True).with_row_index("_seg")

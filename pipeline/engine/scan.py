@@ -40,6 +40,8 @@ class Scanner:
             if exceeded is None:
                 break
             hot.add(exceeded)
+        if not ids and not hot:
+            return pl.DataFrame(schema=HITS)
         rows = ends.search_sorted(pl.Series(offsets, dtype=pl.Int64), side="left")
         found = [pl.DataFrame({"row": rows.cast(pl.UInt32), "literal": pl.Series(ids, dtype=pl.UInt16)})]
         found.extend(self._search(lines, literal) for literal in sorted(hot))

@@ -20,6 +20,8 @@ from typing import Any
 import polars as pl
 
 from pipeline.model.vocabulary import Facts, Vocabulary
+from pipeline.parsers.cheap import Cheap as Cheap
+from pipeline.parsers.cheap import Pieces
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +51,6 @@ class Envelope:
 
 
 @dataclass(frozen=True, slots=True)
-class Cheap:
-    """A column cut out of the text of *all* rows, without a regex with captures: `find`, `slice`, `splitn`, `head`, `tail`.
-
-    `expr` takes the expression of the text, which is the bare message or the message behind a CRI header, so it must be
-    anchored by what is inside the message or by the end of the line. It gives a String (a slice; null or junk where the
-    line is of another kind); a group is kept only when `valid` (regex, whole string) matches and `cast` succeeds.
-    `source` is the kind of row the column belongs to. `few`: it has few distinct values, so that rows may be grouped by it.
-    For a List column the slice is its last element.
-    """
-
-    source: str
-    expr: Callable[[pl.Expr], pl.Expr]
-    valid: str
-    cast: pl.DataType = field(default_factory=pl.String)
-    few: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Format:
     """A way of writing lines.
 
@@ -77,7 +61,8 @@ class Format:
     `sources` are the row kinds it may yield; `verbatim` those String columns whose value stands letter by letter in the
     text, so that a rule on them has a literal to scan for. `containers`, `images`, `apps`, `processes`, `pods` are the defaults
     by which a stream is given this format (regexes, whole name; images without registry and tag); else `sniff` over the first
-    lines decides, larger `priority` first. `cheap` is the all-rows face, by column name.
+    lines decides, larger `priority` first. `cheap` is the all-rows face, by column name, and `pieces` what its
+    columns share (`cheap.py`).
     """
 
     name: str
@@ -86,6 +71,7 @@ class Format:
     parse: Callable[[pl.DataFrame, Context], pl.DataFrame]
     verbatim: frozenset[str] = frozenset()
     cheap: Mapping[str, Cheap] = field(default_factory=dict)
+    pieces: Pieces = ()
     containers: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
     apps: tuple[str, ...] = ()

@@ -3,7 +3,7 @@
 Shapes: nginx `ngx_http_log_module` (its default escaping leaves only printable ASCII, and no quote or backslash),
 `ngx_http_upstream_module` (attempts are parted by `, `, internal redirects by ` : `) and the error log, whose details
 follow the text in a fixed order: client, server, request, subrequest, upstream, host, referrer. The functions take and
-give Polars expressions; those named `cheap_*` are for all rows, the others for full parses.
+give Polars expressions.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ COMBINED: Final = (
     r'"(?P<referrer>(?:[^" ][^"]*)?)" "(?P<agent>(?:[^" ][^"]*)?)"'
 )
 """nginx's predefined `combined` format. No value begins with a space, so a quote before a space ends a field; up to the
-end of the request only ASCII is taken, as escaping leaves it, because `cheap_status` counts on it."""
+end of the request only ASCII is taken, as escaping leaves it."""
 
 ERROR_SNIFF: Final = r"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[[a-z]+\] \d+#\d+: "
 
@@ -162,15 +162,3 @@ def coalesced(kinds: Sequence[Fields], schema: Mapping[str, pl.DataType]) -> lis
         pl.coalesce([*(kind[name] for kind in kinds if name in kind), pl.lit(None)]).cast(dtype, strict=False).alias(name)
         for name, dtype in schema.items()
     ]
-
-
-def cheap_status(line: pl.Expr) -> pl.Expr:
-    """The three characters behind the request, which ends at the first quote before a space."""
-    # `find` counts bytes, `slice` characters: behind UTF-8 the slice lacks the quote and is junk.
-    return line.str.slice(line.str.find('" ', literal=True), 5).str.strip_prefix('" ')
-
-
-def cheap_bytes(line: pl.Expr) -> pl.Expr:
-    """`$body_bytes_sent`, the word behind the status."""
-    behind = line.str.slice(line.str.find('" ', literal=True), 26).str.strip_prefix('" ')
-    return behind.str.splitn(" ", 3).struct.field("field_1")

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 from pipeline import parsers
 from pipeline.model import columns
-from pipeline.parsers import Cheap, Context, Envelope, Format, text
+from pipeline.parsers import Cheap, Context, Envelope, Format, cheap, text
 
 SAMPLES = Path(__file__).resolve().parent.parent / "parsers"
 CONTEXT = Context(boot_time=datetime(2026, 11, 23, 3, 29, 1, 123456, tzinfo=UTC), now=datetime(2026, 11, 23, 5, 0, tzinfo=UTC))
@@ -46,11 +46,11 @@ ERRNO = (
 Parser = Format | Envelope
 FORMATS = list(parsers.all_formats().values())
 PARSERS: list[Parser] = [*FORMATS, *parsers.all_envelopes().values()]
-CHEAP = [(fmt, name, cheap) for fmt in FORMATS for name, cheap in fmt.cheap.items()]
+CHEAP = [(fmt, name, face) for fmt in FORMATS for name, face in fmt.cheap.items()]
 
 every = pytest.mark.parametrize("parser", PARSERS, ids=lambda parser: f"{type(parser).__name__.lower()}-{parser.name}")
 every_format = pytest.mark.parametrize("parser", FORMATS, ids=lambda fmt: fmt.name)
-every_cheap = pytest.mark.parametrize(("fmt", "name", "cheap"), CHEAP, ids=[f"{f.name}-{n}" for f, n, _ in CHEAP])
+every_cheap = pytest.mark.parametrize(("fmt", "name", "face"), CHEAP, ids=[f"{f.name}-{n}" for f, n, _ in CHEAP])
 
 
 def sample(parser: Parser) -> tuple[str, ...]:
@@ -230,7 +230,7 @@ def test_patterns_are_valid(parser: Parser) -> None:
     patterns: list[str] = [parser.sniff] if parser.sniff else []
     if isinstance(parser, Format):
         patterns += [*parser.containers, *parser.images, *parser.apps, *parser.processes]
-        patterns += [cheap.valid for cheap in parser.cheap.values()]
+        patterns += [face.valid for face in parser.cheap.values()]
     for pattern in patterns:
         pl.Series([""]).str.contains(pattern, strict=True)
 
@@ -253,55 +253,54 @@ def test_formats_agree_on_types() -> None:
     assert {name: union[name] for name in columns.COMMON if name in union}.items() <= columns.COMMON.items()
 
 
-def cut(cheap: Cheap, lines: list[str]) -> pl.Series:
-    """The cheap column of lines: slice, test, cast; null where the test fails."""
-    sliced = pl.DataFrame({"line": pl.Series(lines, dtype=pl.String)}).select(value=cheap.expr(pl.col("line")))
-    assert sliced.schema == {"value": pl.String()}
-    kept = sliced.select(pl.when(pl.col("value").str.contains(f"^(?:{cheap.valid})$")).then("value"))
-    return kept["value"].cast(cheap.cast, strict=False)
+def cut(fmt: Format, name: str, lines: list[str]) -> pl.Series:
+    """The cheap column of lines: cut, finished, tested, cast; null where the test fails."""
+    cuts = cheap.cut(pl.DataFrame({"record": pl.Series(lines, dtype=pl.String)}), fmt.cheap, fmt.pieces, [name])
+    assert cuts.schema[name] == pl.String()
+    return cuts.select(cheap.tested(fmt.cheap, [name])).to_series()
 
 
-def full(fmt: Format, name: str, cheap: Cheap, lines: list[str]) -> tuple[pl.Series, pl.Series]:
+def full(fmt: Format, name: str, face: Cheap, lines: list[str]) -> tuple[pl.Series, pl.Series]:
     """The column of the full parse, and which rows are of the cheap column's kind; of a list the last element counts."""
     frame = run(fmt, lines)
     column = frame[name].list.last() if frame[name].dtype == pl.List else frame[name]
-    return column, frame["source"].eq_missing(pl.Series([cheap.source]))
+    return column, frame["source"].eq_missing(pl.Series([face.source]))
 
 
-def agree(fmt: Format, name: str, cheap: Cheap, lines: list[str]) -> None:
+def agree(fmt: Format, name: str, face: Cheap, lines: list[str]) -> None:
     """Assert that both faces give the same, with and without a CRI header."""
-    column, of_kind = full(fmt, name, cheap, lines)
+    column, of_kind = full(fmt, name, face, lines)
     for header in ("", HEADER):
-        fast = cut(cheap, [header + line for line in lines])
+        fast = cut(fmt, name, [header + line for line in lines])
         differing = of_kind & fast.ne_missing(column)
         assert list(zip(*(part.filter(differing) for part in (pl.Series(lines), fast, column)), strict=True)) == []
 
 
 @every_cheap
-def test_cheap_columns_equal_the_full_parse(fmt: Format, name: str, cheap: Cheap) -> None:
+def test_cheap_columns_equal_the_full_parse(fmt: Format, name: str, face: Cheap) -> None:
     """On every line of the kind, the slice is what the full parse reads, and it occurs in the sample."""
-    column, of_kind = full(fmt, name, cheap, list(sample(fmt)))
+    column, of_kind = full(fmt, name, face, list(sample(fmt)))
     assert column.filter(of_kind).drop_nulls().len() > 0
-    agree(fmt, name, cheap, list(sample(fmt)))
+    agree(fmt, name, face, list(sample(fmt)))
 
 
 @every_cheap
 @given(data=st.data())
-def test_cheap_columns_equal_the_full_parse_on_broken_lines(fmt: Format, name: str, cheap: Cheap, data: st.DataObject) -> None:
+def test_cheap_columns_equal_the_full_parse_on_broken_lines(fmt: Format, name: str, face: Cheap, data: st.DataObject) -> None:
     """The same for damaged lines, as long as the full parse still takes them for the kind."""
-    kind = full(fmt, name, cheap, list(sample(fmt)))[1]
+    kind = full(fmt, name, face, list(sample(fmt)))[1]
     own = tuple(pl.Series(sample(fmt)).filter(kind))
-    agree(fmt, name, cheap, data.draw(st.lists(mutated(own), min_size=1, max_size=8)))
+    agree(fmt, name, face, data.draw(st.lists(mutated(own), min_size=1, max_size=8)))
 
 
 @every_cheap
-def test_cheap_columns_refuse_other_lines(fmt: Format, name: str, cheap: Cheap) -> None:
+def test_cheap_columns_refuse_other_lines(fmt: Format, name: str, face: Cheap) -> None:
     """A line of another kind or format yields a slice that fails the test, so it is never counted."""
     for other in [other for other in FORMATS if (SAMPLES / other.name).is_dir()]:
         lines = list(sample(other))
-        foreign = ~full(fmt, name, cheap, lines)[1]
+        foreign = ~full(fmt, name, face, lines)[1]
         for header in ("", HEADER):
-            fast = cut(cheap, [header + line for line in lines])
+            fast = cut(fmt, name, [header + line for line in lines])
             assert pl.Series(lines).filter(foreign & fast.is_not_null()).to_list() == [], other.name
 
 

@@ -16,16 +16,20 @@ _HEADER: Final = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d
 """The first tag is `F` (full) or `P` (partial); others may follow behind colons and are unknown to this day."""
 
 
-def second(line: pl.Expr) -> pl.Expr:
-    """The second of a raw CRI line as Datetime(us, UTC); null where the line has no CRI time.
+def _is_utc(line: pl.Expr) -> pl.Expr:
+    # The first 31 characters reach past the zone, and behind `+00:00` not into the text, so a `Z ` in them is the zone.
+    return line.str.head(31).str.contains("Z ", literal=True)
 
-    The first 31 characters reach past the zone, and behind `+00:00` not into the text, so a `Z ` in them is the zone.
-    """
-    utc = line.str.head(31).str.contains("Z ", literal=True)
-    fast = pl.when(utc).then(line.str.head(19)).str.to_datetime("%Y-%m-%dT%H:%M:%S", time_unit="us", strict=False)
-    zoned = pl.when(~utc).then(line.str.splitn(" ", 2).struct.field("field_0"))
+
+def _day_and_time(line: pl.Expr) -> pl.Expr:
+    return line.str.head(19).str.to_datetime("%Y-%m-%dT%H:%M:%S", time_unit="us", strict=False).dt.replace_time_zone("UTC")
+
+
+def second(line: pl.Expr) -> pl.Expr:
+    """The second of a raw CRI line as Datetime(us, UTC); null where the line has no CRI time."""
+    zoned = pl.when(~_is_utc(line)).then(line.str.splitn(" ", 2).struct.field("field_0"))
     slow = zoned.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us", strict=False).dt.truncate("1s")
-    return plausible(pl.coalesce(fast.dt.replace_time_zone("UTC"), slow).cast(TIME))
+    return plausible(pl.coalesce(pl.when(_is_utc(line)).then(_day_and_time(line)), slow).cast(TIME))
 
 
 def seconds(lines: pl.Series, segments: pl.Series) -> pl.Series:
@@ -36,10 +40,18 @@ def seconds(lines: pl.Series, segments: pl.Series) -> pl.Series:
     """
     if lines.is_empty():
         return pl.Series([], dtype=pl.Int64)
-    digits = lines.str.head(19)
-    begins = ((digits != digits.shift(1)) | (segments != segments.shift(1))).fill_null(value=True)
-    firsts = lines.filter(begins).to_frame("record").select(second(pl.col("record")).dt.epoch("us")).to_series()
-    return firsts.gather(begins.cum_sum() - 1)
+    record = pl.col("record")
+    # Behind a common year and month eleven characters are left: Polars keeps up to twelve inline and compares them as numbers.
+    month = lines[0][:8]
+    common = month.isascii() and lines.str.starts_with(month).all()
+    digits = record.str.slice(8, 11) if common else record.str.head(19)
+    frame = pl.DataFrame({"record": lines, "segment": segments}).lazy().with_columns(digits.alias("digits"))
+    changed = pl.any_horizontal(pl.col(name) != pl.col(name).shift(1) for name in ("digits", "segment"))
+    begins = frame.select(changed.fill_null(value=True)).collect(engine="in-memory").to_series()
+    firsts = lines.filter(begins).to_frame("record")
+    fast = firsts.select(_is_utc(record).all()).item()
+    times = firsts.select((plausible(_day_and_time(record)) if fast else second(record)).dt.epoch("us")).to_series()
+    return times.gather(begins.cum_sum() - 1)
 
 
 def message(line: pl.Expr) -> pl.Expr:

@@ -148,20 +148,23 @@ def _values() -> list[pl.Expr]:
     return [values[name].alias(name) for name in _COLUMNS]
 
 
-def _answer(line: pl.Expr) -> pl.Expr:
-    return line.str.slice(line.str.find('" ', literal=True) + 2, 48)
+def _behind(mark: str, length: int | None = None) -> pl.Expr:
+    """The text behind the first `mark`, so many characters of it."""
+    record = pl.col("record").str
+    return record.slice(record.find(mark, literal=True) + len(mark), length)
 
 
-def _question(line: pl.Expr) -> pl.Expr:
-    return line.str.slice(line.str.find('"', literal=True) + 1)
+def _word(piece: str, index: int) -> pl.Expr:
+    return pl.col(piece).struct.field(f"field_{index}")
 
 
-def _word(value: pl.Expr, index: int) -> pl.Expr:
-    return value.str.splitn(" ", index + 2).struct.field(f"field_{index}")
+_ANSWER: Final = _behind('" ', 48).str.splitn(" ", 3)
+_PEER: Final = _behind("[INFO] ", 64).str.splitn(" ", 2)
+_KIND: Final = _behind('"', 24).str.splitn(" ", 2)
+_QUESTION: Final = _behind('"').str.splitn(" ", 4)
 
 
-def _client(line: pl.Expr) -> pl.Expr:
-    peer = _word(line.str.slice(line.str.find("[INFO] ", literal=True) + 7, 90), 0)
+def _host(peer: pl.Expr) -> pl.Expr:
     return peer.str.strip_chars_end("0123456789").str.strip_suffix(":").str.strip_chars("[]")
 
 
@@ -171,12 +174,13 @@ FORMAT: Final = Format(
     sources=("coredns.query", "coredns.error", "coredns.plugin", "coredns.log"),
     parse=parse,
     verbatim=frozenset(name for name, dtype in _COLUMNS.items() if dtype == pl.String()),
+    pieces=({"_answer": _ANSWER, "_peer": _PEER, "_kind": _KIND, "_question": _QUESTION},),
     cheap={
-        "dns.response_code": Cheap("coredns.query", lambda line: _word(_answer(line), 0), _RCODE, few=True),
-        "dns.flags": Cheap("coredns.query", lambda line: _word(_answer(line), 1), _FLAGS, few=True),
-        "dns.question.type": Cheap("coredns.query", lambda line: _word(_question(line).str.head(24), 0), _TYPE, few=True),
-        "dns.question.name": Cheap("coredns.query", lambda line: _word(_question(line), 2), _NAME),
-        "client.address": Cheap("coredns.query", _client, _ADDRESS),
+        "dns.response_code": Cheap("coredns.query", _word("_answer", 0), _RCODE, few=True),
+        "dns.flags": Cheap("coredns.query", _word("_answer", 1), _FLAGS, few=True),
+        "dns.question.type": Cheap("coredns.query", _word("_kind", 0), _TYPE, few=True),
+        "dns.question.name": Cheap("coredns.query", _word("_question", 2), _NAME),
+        "client.address": Cheap("coredns.query", _word("_peer", 0), _ADDRESS, finish=_host),
     },
     containers=("coredns", "node-cache", "node-local-dns", "nodelocaldns"),
     images=("(?:.*/)?(?:hardened-)?coredns", "(?:.*/)?k8s-dns-node-cache"),

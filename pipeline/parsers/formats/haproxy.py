@@ -6,7 +6,6 @@ Shapes (HAProxy configuration manual, 8.2): `%ci:%cp [%tr] %ft %b/%s %TR/%Tw/%Tc
 `[WARNING]  (pid) :` and to the log without it; both are `haproxy.server`.
 """
 
-from collections.abc import Callable
 from typing import Final
 
 import polars as pl
@@ -223,26 +222,20 @@ def parse(frame: pl.DataFrame, context: Context) -> pl.DataFrame:
     return split.select(nginx_text.coalesced(kinds, PARSED | COLUMNS))
 
 
-def _cheap(cut: Callable[[pl.Expr], pl.Expr]) -> Callable[[pl.Expr], pl.Expr]:
-    """What `cut` makes of the text behind the date, on HTTP lines only: five timers tell them from TCP and the rest."""
-    return lambda line: pl.when(line.str.contains(_IS_HTTP)).then(cut(line.str.splitn("] ", 2).struct.field("field_1")))
+_SESSION: Final = pl.when(pl.col("record").str.contains(_IS_HTTP)).then(
+    pl.col("record").str.splitn("] ", 2).struct.field("field_1")
+)
+"""The text behind the date, on HTTP lines only: five timers tell them from TCP and the rest."""
+_TIMED: Final = pl.col("_session").str.splitn("/", 6)
+"""Frontend and backend, server and the first timer, three more timers, and what begins with the last."""
+_WORDS: Final = pl.col("_timed").struct.field("field_5").str.splitn(" ", 7)
 
 
-def _total_on(session: pl.Expr) -> pl.Expr:
-    return session.str.splitn("/", 6).struct.field("field_5")
+def _word(index: int) -> pl.Expr:
+    return pl.col("_words").struct.field(f"field_{index}")
 
 
-def _status(session: pl.Expr) -> pl.Expr:
-    return _total_on(session).str.splitn(" ", 3).struct.field("field_1")
-
-
-def _termination(session: pl.Expr) -> pl.Expr:
-    return _total_on(session).str.splitn(" ", 7).struct.field("field_5")
-
-
-def _name(session: pl.Expr) -> pl.Expr:
-    return session.str.splitn("/", 2).struct.field("field_0").str.splitn(" ", 2).struct.field("field_1")
-
+_NAME: Final = pl.col("_timed").struct.field("field_0").str.splitn(" ", 2).struct.field("field_1")
 
 FORMAT: Final = Format(
     name="haproxy",
@@ -250,10 +243,11 @@ FORMAT: Final = Format(
     sources=("haproxy.http", "haproxy.tcp", "haproxy.server", "haproxy.log"),
     parse=parse,
     verbatim=frozenset(name for name, dtype in COLUMNS.items() if dtype == pl.String and name != "haproxy.state"),
+    pieces=({"_session": _SESSION}, {"_timed": _TIMED}, {"_words": _WORDS}),
     cheap={
-        "http.response.status_code": Cheap("haproxy.http", _cheap(_status), "[1-9][0-9]{2}", pl.Int64(), few=True),
-        "haproxy.termination_state": Cheap("haproxy.http", _cheap(_termination), "[A-Za-z-]{4}", few=True),
-        "upstream.name": Cheap("haproxy.http", _cheap(_name), "[A-Za-z0-9_.:-]+", few=True),
+        "http.response.status_code": Cheap("haproxy.http", _word(1), "[1-9][0-9]{2}", pl.Int64(), few=True),
+        "haproxy.termination_state": Cheap("haproxy.http", _word(5), "[A-Za-z-]{4}", few=True),
+        "upstream.name": Cheap("haproxy.http", _NAME, "[A-Za-z0-9_.:-]+", few=True),
     },
     containers=("haproxy.*", "kubernetes-ingress-controller"),
     images=("(?:.*/)?haproxy[^/]*", "haproxytech/.*"),

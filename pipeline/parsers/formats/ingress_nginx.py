@@ -7,7 +7,7 @@ The lists `upstream.*` have one element an attempt. They are null where nginx an
 failed before nginx knew the peer (`socket() failed`) is written as nothing and is one null element.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Final
 
 import polars as pl
@@ -113,31 +113,41 @@ def parse(frame: pl.DataFrame, context: Context) -> pl.DataFrame:
     return split.select(nginx_text.coalesced(kinds, PARSED | COLUMNS))
 
 
-def _guarded(cut: Callable[[pl.Expr], pl.Expr]) -> Callable[[pl.Expr], pl.Expr]:
+_QUOTED: Final = pl.col("record").str.splitn('" ', 4)
+"""Up to the request, status and referrer, user agent, and the rest. Quotes inside the fields are escaped by nginx."""
+_REST: Final = pl.col("_quoted").struct.field("field_3").str.splitn(" ", 6)
+"""Length, duration, `[name]`, `[alternative]`, the first peer, and what follows it."""
+
+
+def _rest(index: int) -> pl.Expr:
+    return pl.col("_rest").struct.field(f"field_{index}")
+
+
+def _answer(words: pl.Expr) -> pl.Expr:
     # Other programs' access lines have a status in the same place, but not the two names in brackets.
-    return lambda line: pl.when(line.str.contains("] [", literal=True)).then(cut(line))
+    return pl.when(_rest(2).str.starts_with("[") & _rest(3).str.starts_with("[")).then(words)
 
 
-def _behind_agent(line: pl.Expr) -> pl.Expr:
-    # Browsers embedded in apps write brackets into their user agent, so brackets count only behind the last quote.
-    return line.str.splitn('" ', 4).struct.field("field_3")
+def _last_peer(columns: Sequence[pl.Series]) -> pl.Series:
+    """The last of several attempts: few rows have more than one, so those alone are looked at again."""
+    peers, rest = columns
+    several = (peers.str.ends_with(",") | rest.str.starts_with(": ")).fill_null(value=False).arg_true()
+    if several.is_empty():
+        return peers
+    # The list ends at the first space that belongs to no separator; nothing behind it is looked at, as the request id at
+    # the end of the line may be the client's.
+    whole = pl.DataFrame({"list": peers.gather(several) + " " + rest.gather(several)})
+    listed = pl.col("list").str.head(pl.col("list").str.find("[^,: ] [^:]") + 1)
+    return peers.scatter(several, whole.select(listed.str.split(" ").list.last()).to_series())
 
 
-def _duration(line: pl.Expr) -> pl.Expr:
-    return _behind_agent(line).str.splitn(" ", 3).struct.field("field_1")
-
-
-def _name(line: pl.Expr) -> pl.Expr:
-    return _behind_agent(line).str.splitn("[", 3).struct.field("field_1").str.strip_suffix("] ")
-
-
-def _address(line: pl.Expr) -> pl.Expr:
-    # The last attempt. The list ends at the first space that belongs to no separator; nothing behind it is looked at,
-    # as the request id at the end of the line may be the client's.
-    tail = _behind_agent(line).str.splitn("] ", 3).struct.field("field_2")
-    peers = tail.str.head(tail.str.find("[^,: ] [^:]") + 1)
-    peer = peers.str.split(" ").list.last()
+def _host(peer: pl.Expr) -> pl.Expr:
     return peer.str.strip_chars_end("0123456789").str.strip_suffix(":").str.strip_chars("[]")
+
+
+_STATUS: Final = _answer(pl.col("_quoted").struct.field("field_1").str.head(3))
+_BYTES: Final = _answer(pl.col("_quoted").struct.field("field_1").str.splitn(" ", 3).struct.field("field_1"))
+_PEERS: Final = pl.map_batches([_rest(4), _rest(5)], _last_peer, return_dtype=pl.String, is_elementwise=True)
 
 
 FORMAT: Final = Format(
@@ -147,15 +157,22 @@ FORMAT: Final = Format(
     pods=(r".*ingress-nginx-controller-.*", r"nginx-ingress-controller-.*"),
     parse=parse,
     verbatim=frozenset(name for name, dtype in COLUMNS.items() if dtype == pl.String),
+    pieces=({"_quoted": _QUOTED}, {"_rest": _REST}),
     cheap={
-        "http.response.status_code": Cheap(
-            "ingress-nginx.access", _guarded(nginx_text.cheap_status), "[0-9]{3}", pl.Int64(), few=True
+        "http.response.status_code": Cheap("ingress-nginx.access", _STATUS, "[0-9]{3}", pl.Int64(), few=True),
+        "http.response.bytes": Cheap("ingress-nginx.access", _BYTES, "[0-9]{1,18}", pl.Int64()),
+        "event.duration": Cheap("ingress-nginx.access", _answer(_rest(1)), r"[0-9]{1,9}\.[0-9]{3}", pl.Float64()),
+        "upstream.name": Cheap(
+            "ingress-nginx.access",
+            _rest(2),
+            "[A-Za-z0-9.-]{2,}|[A-Za-z0-9.]",
+            few=True,
+            finish=lambda name: name.str.extract(r"^\[(.*)\]$", 1),
         ),
-        "http.response.bytes": Cheap("ingress-nginx.access", _guarded(nginx_text.cheap_bytes), "[0-9]{1,18}", pl.Int64()),
-        "event.duration": Cheap("ingress-nginx.access", _duration, r"[0-9]{1,9}\.[0-9]{3}", pl.Float64()),
-        "upstream.name": Cheap("ingress-nginx.access", _name, "[A-Za-z0-9.-]{2,}|[A-Za-z0-9.]", few=True),
         # One String, the address of the last attempt, where the full parse gives the list of all.
-        "upstream.address": Cheap("ingress-nginx.access", _address, r"[0-9]+(?:\.[0-9]+){3}|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*"),
+        "upstream.address": Cheap(
+            "ingress-nginx.access", _answer(_PEERS), r"[0-9]+(?:\.[0-9]+){3}|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*", finish=_host
+        ),
     },
     containers=("(?:rke2-)?ingress-nginx-controller", "nginx-ingress-controller"),
     images=("(?:.*/)?ingress-nginx/controller(?:-chroot)?", "(?:.*/)?nginx-ingress-controller"),

@@ -4,7 +4,6 @@
 `"$http_x_forwarded_for"`. Neither says anything about upstreams or durations: those stand in the error log only.
 """
 
-from collections.abc import Callable
 from typing import Final
 
 import polars as pl
@@ -44,14 +43,18 @@ def parse(frame: pl.DataFrame, _context: Context) -> pl.DataFrame:
     return split.select(nginx_text.coalesced(kinds, PARSED | COLUMNS))
 
 
-def _guarded(cut: Callable[[pl.Expr], pl.Expr]) -> Callable[[pl.Expr], pl.Expr]:
+_QUOTED: Final = pl.col("record").str.splitn('" ', 3)
+"""Up to the request, status and referrer, and the rest, which begins with the user agent."""
+
+
+def _answer(words: pl.Expr) -> pl.Expr:
     # Envoy and others have a status in the same place, but another date before it or no two quoted fields behind it.
-    def expr(line: pl.Expr) -> pl.Expr:
-        combined = line.str.contains(r' [+-][0-9]{4}\] "') & line.str.contains('" "', literal=True)
-        return pl.when(combined).then(cut(line))
+    combined = pl.col("record").str.contains(r' [+-][0-9]{4}\] "')
+    return pl.when(combined & pl.col("_quoted").struct.field("field_2").str.starts_with('"')).then(words)
 
-    return expr
 
+_STATUS: Final = _answer(pl.col("_quoted").struct.field("field_1").str.head(3))
+_BYTES: Final = _answer(pl.col("_quoted").struct.field("field_1").str.splitn(" ", 3).struct.field("field_1"))
 
 FORMAT: Final = Format(
     name="nginx",
@@ -59,9 +62,10 @@ FORMAT: Final = Format(
     sources=("nginx.access", "nginx.error"),
     parse=parse,
     verbatim=frozenset(name for name, dtype in COLUMNS.items() if dtype == pl.String),
+    pieces=({"_quoted": _QUOTED},),
     cheap={
-        "http.response.status_code": Cheap("nginx.access", _guarded(nginx_text.cheap_status), "[0-9]{3}", pl.Int64(), few=True),
-        "http.response.bytes": Cheap("nginx.access", _guarded(nginx_text.cheap_bytes), "[0-9]{1,18}", pl.Int64()),
+        "http.response.status_code": Cheap("nginx.access", _STATUS, "[0-9]{3}", pl.Int64(), few=True),
+        "http.response.bytes": Cheap("nginx.access", _BYTES, "[0-9]{1,18}", pl.Int64()),
     },
     containers=("nginx", "nginx-ingress", "openresty"),
     images=(
