@@ -43,11 +43,19 @@ class Plan:
         return all(name in self.keys or face[name].few for name in detection.fields(found.loose))
 
     def columns(self) -> tuple[str, ...]:
-        """The cheap columns that must be cut out of every row."""
+        """The cheap columns that must be cut out of every row: those that rows are grouped by, and numbers.
+
+        A text of many values (the name of a question) is cut only out of the rows that the other tests of its rule let through.
+        """
         face = self.face()
         named = {name for found in self.detections for name in detection.fields(found.loose)}
-        few = {name for name in named if name in self.keys or face[name].few}
-        return tuple(sorted({*self.keys, *few, *(column for _, column in self.sums)}))
+        wanted = {name for name in named if name in self.keys or face[name].few or face[name].cast.is_numeric()}
+        return tuple(sorted({*self.keys, *wanted, *(column for _, column in self.sums)}))
+
+    def grouping(self) -> tuple[str, ...]:
+        """The cheap columns that rows are grouped by before they are tested."""
+        face = self.face()
+        return tuple(name for name in self.columns() if name in self.keys or face[name].few)
 
 
 def raw_key(column: str) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ class Counter:
         self._format = parsers.all_formats()[plan.format]
         face = self._format.cheap
         summed = list(dict.fromkeys(column for _, column in plan.sums))
-        self._names = [name for name in plan.columns() if name not in summed]
+        self._names = plan.grouping()
         self._rows = [pl.len().cast(pl.Int64).alias("+")]
         self._rows += [pl.col(column).cast(pl.Float64, strict=False).sum().alias(f"+{column}") for column in summed]
         self._tested = cheap.tested(face, self._names)
@@ -37,7 +37,7 @@ class Counter:
         self._sums += [
             pl.col(f"+{column}").filter(pl.col(f"?{name}")).sum().alias(f"s:{name}:{column}") for name, column in plan.sums
         ]
-        self._single = [_Single(plan, found, self._names) for found in plan.detections if found not in grouped]
+        self._single = [_Single(plan, found) for found in plan.detections if found not in grouped]
         self._numbers = [f"n:{found.name}" for found in plan.detections] + [f"s:{name}:{column}" for name, column in plan.sums]
         self._key = ("_seg", "second", *plan.keys)
 
@@ -65,26 +65,36 @@ class Counter:
 
 
 class _Single:
-    """Counts a detection that asks for columns of many values, row by row."""
+    """Counts a detection that asks for columns of many values, row by row.
 
-    def __init__(self, plan: Plan, found: Detection, grouped: list[str]) -> None:
+    What can be told of a row without a regex is asked first: whether its columns of few values passed as a group, and whether
+    a number, as it stands in the text, would pass. The rest is asked of the rows that are left.
+    """
+
+    def __init__(self, plan: Plan, found: Detection) -> None:
         self._name = found.name
         self._keys = ("_seg", "second", *plan.keys)
         self._format = parsers.all_formats()[plan.format]
         face = self._format.cheap
         self._columns = sorted(detection.fields(found.loose) | set(plan.keys))
         self._test = detection.to_expr(found.loose, {name: face[name].cast for name in self._columns})
-        self._first: list[tuple[str, pl.Expr]] = []
+        self._groups: list[tuple[str, pl.Expr]] = []
+        self._numbers: list[tuple[str, pl.Expr]] = []
+        grouping, cut = plan.grouping(), plan.columns()
         for part in _flat([found.loose]):
             asked = detection.fields(part)
-            if len(asked) == 1 and (name := next(iter(asked))) in grouped:
-                self._first.append((name, detection.to_expr(part, {name: face[name].cast})))
+            if len(asked) == 1 and (name := next(iter(asked))) in cut:
+                tests = self._groups if name in grouping else self._numbers
+                tests.append((name, detection.to_expr(part, {name: face[name].cast})))
 
     def count(self, frame: pl.DataFrame, raw: pl.DataFrame) -> pl.DataFrame:
         """`raw` are the groups of `frame` by the columns of few values."""
         face = self._format.cheap
         some = frame
-        for name, test in self._first:
+        for name, test in self._numbers:
+            number = some[name].cast(face[name].cast, strict=False).to_frame()
+            some = some.filter(number.select(test).to_series().fill_null(value=False))
+        for name, test in self._groups:
             values = raw.select(pl.col(name).unique())
             passing = values.to_series().filter(values.select(cheap.tested(face, [name])).select(test).to_series())
             some = some.filter(pl.col(name).is_in(passing.implode()))

@@ -13,6 +13,7 @@ class Facts:
     """What a format yields.
 
     `sources` are its row kinds, `verbatim` columns stand letter by letter in the text, `cheap` ones can be cut out of every row.
+    `everyday` is what its program writes all day in a healthy cluster: a text in it tells nothing.
     """
 
     name: str
@@ -20,6 +21,7 @@ class Facts:
     columns: frozenset[str]
     verbatim: frozenset[str]
     cheap: frozenset[str]
+    everyday: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +38,7 @@ class Vocabulary:
     def sources(self) -> frozenset[str]:
         """Every row kind that formats yield."""
         return frozenset(kind for fmt in self.formats for kind in fmt.sources)
+
+    def everyday(self) -> str:
+        """Everyday lines of all formats, lower-case."""
+        return "\n".join(line for fmt in self.formats for line in fmt.everyday).lower()

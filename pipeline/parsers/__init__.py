@@ -62,7 +62,8 @@ class Format:
     text, so that a rule on them has a literal to scan for. `containers`, `images`, `apps`, `processes`, `pods` are the defaults
     by which a stream is given this format (regexes, whole name; images without registry and tag); else `sniff` over the first
     lines decides, larger `priority` first. `cheap` is the all-rows face, by column name, and `pieces` what its
-    columns share (`cheap.py`).
+    columns share (`cheap.py`). `everyday` are lines of which a healthy cluster writes thousands a second, in the shortest form:
+    no rule may be looked for by a text that stands in them.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Format:
     verbatim: frozenset[str] = frozenset()
     cheap: Mapping[str, Cheap] = field(default_factory=dict)
     pieces: Pieces = ()
+    everyday: tuple[str, ...] = ()
     containers: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
     apps: tuple[str, ...] = ()
@@ -118,6 +120,7 @@ def columns() -> dict[str, pl.DataType]:
 def vocabulary() -> Vocabulary:
     """What rules may name."""
     facts = [
-        Facts(fmt.name, fmt.sources, frozenset(fmt.columns), fmt.verbatim, frozenset(fmt.cheap)) for fmt in all_formats().values()
+        Facts(fmt.name, fmt.sources, frozenset(fmt.columns), fmt.verbatim, frozenset(fmt.cheap), fmt.everyday)
+        for fmt in all_formats().values()
     ]
     return Vocabulary(columns(), facts)

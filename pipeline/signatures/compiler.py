@@ -94,7 +94,7 @@ def _detection(entry: Entry, block: Block, problems: list[Problem], vocabulary: 
         tree=tree,
         loose=detection.loosen(tree, TOPOLOGY_COLUMNS),
         columns=named,
-        literals=literals.required(tree, _verbatim(selector, vocabulary)),
+        literals=literals.required(tree, _verbatim(selector, vocabulary), vocabulary.everyday()),
         dense=selector.sources is not None and selector.sources <= logsource.DENSE,
         cheap=_is_cheap(selector, named - TOPOLOGY_COLUMNS, vocabulary),
         extract={column: tuple(patterns) for column, patterns in block.extract.items()},

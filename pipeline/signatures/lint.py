@@ -89,7 +89,7 @@ def _detection(entry: Entry, model: Block, ruleset: RuleSet, known: frozenset[st
     if found.literals is None and not (unknown or found.dense or found.cheap or model.expensive):
         yield entry.document.problem(
             ("detection",),
-            "no text of 3 bytes or more is required, so every row would have to be parsed for this rule",
+            "no text of 3 bytes or more that everyday lines lack is required, so every row would have to be parsed for this rule",
             "add a selection with fixed text, or say `expensive: true`",
         )
 

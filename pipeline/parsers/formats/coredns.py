@@ -182,6 +182,10 @@ FORMAT: Final = Format(
         "dns.question.name": Cheap("coredns.query", _word("_question", 2), _NAME),
         "client.address": Cheap("coredns.query", _word("_peer", 0), _ADDRESS, finish=_host),
     },
+    everyday=(
+        '[INFO] 10.0.0.1:1 - 1 "A IN x.x.svc.cluster.local. udp 1 false 512" NOERROR qr,aa,rd 1 0.0001s',
+        '[INFO] 10.0.0.1:1 - 1 "AAAA IN x.x.svc.cluster.local.x.local. udp 1 false 1232" NXDOMAIN qr,aa,rd,ra 1 0.0001s',
+    ),
     containers=("coredns", "node-cache", "node-local-dns", "nodelocaldns"),
     images=("(?:.*/)?(?:hardened-)?coredns", "(?:.*/)?k8s-dns-node-cache"),
     apps=("coredns", "node-local-dns", "nodelocaldns"),

@@ -174,6 +174,10 @@ FORMAT: Final = Format(
             "ingress-nginx.access", _answer(_PEERS), r"[0-9]+(?:\.[0-9]+){3}|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*", finish=_host
         ),
     },
+    everyday=(
+        '10.0.0.1 - - [01/Jan/2026:00:00:00 +0000] "GET / HTTP/1.1" 200 1 "https://" "Mozilla/5.0" 1 0.001 [x] [] 10.0.0.1:80',
+        '10.0.0.1 - - [01/Jan/2026:00:00:00 +0000] "POST / HTTP/2.0" 200 1 "-" "Go-http-client/2.0" 1 0.001 [x] [] 10.0.0.1:80',
+    ),
     containers=("(?:rke2-)?ingress-nginx-controller", "nginx-ingress-controller"),
     images=("(?:.*/)?ingress-nginx/controller(?:-chroot)?", "(?:.*/)?nginx-ingress-controller"),
     apps=("(?:rke2-)?ingress-nginx(?:-controller)?",),

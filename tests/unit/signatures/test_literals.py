@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline import parsers
 from pipeline.signatures import literals
 from pipeline.signatures.detection import All, DetectionError, Not, Some, Test, Tree, check_regex, compile_detection, to_expr
 
@@ -181,3 +182,10 @@ def _values(tree: Tree) -> list[object]:
         return [tree.value]
     children = (tree.child,) if isinstance(tree, Not) else tree.children
     return [value for child in children for value in _values(child)]
+
+
+def test_a_text_of_everyday_lines_is_no_literal() -> None:
+    """What stands in every line of a healthy cluster is passed over for another text, or nothing is required."""
+    everyday = parsers.vocabulary().everyday()
+    assert literals.of_regex("udp .*truncated", everyday) == {"truncated"}
+    assert literals.of_regex("(?:udp|refused)", everyday) is None

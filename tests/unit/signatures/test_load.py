@@ -183,7 +183,7 @@ ONE_PROBLEM = {
         changed("message|contains: 'table full'", r"message|re: '\w+ (full|at)'"),
         [
             (
-                f"{RULE}:4:1: no text of 3 bytes or more is required, so every row would have to be parsed for this rule; "
+                f"{RULE}:4:1: no text of 3 bytes or more that everyday lines lack is required, so every row would have to be parsed for this rule; "
                 "add a selection with fixed text, or say `expensive: true`"
             )
         ],
