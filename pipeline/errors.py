@@ -3,7 +3,8 @@
 A message says, in this order: what was attempted, on what, what happened, what to do next.
 """
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,31 @@ class CaptureError(HeadwaterError):
 
 class StateError(HeadwaterError):
     """A checkpoint cannot be restored."""
+
+
+class ConfigError(HeadwaterError):
+    """The configuration says something that cannot be done."""
+
+
+class SourceError(HeadwaterError):
+    """A source cannot go on where it was told to."""
+
+
+class TransportError(HeadwaterError):
+    """Rows could not be kept in the log, or not read from it."""
+
+
+class StoreError(HeadwaterError):
+    """The store cannot be used."""
+
+
+class DeliveryError(HeadwaterError):
+    """A notification was not delivered. `retry`: trying again may help; `after` are the seconds the other side asked to wait."""
+
+    def __init__(self, message: str, *, retry: bool, after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry = retry
+        self.after = after
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -47,3 +73,15 @@ class SignatureError(HeadwaterError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = sorted(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that `word` is most likely meant to be."""
+    found = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def nearest(word: str | None, known: Iterable[str]) -> str:
+    """A hint that names the known word nearest to `word`, or nothing."""
+    found = closest(word or "", known)
+    return f"did you mean '{found}'?" if found else ""

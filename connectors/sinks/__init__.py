@@ -1,1 +1,1 @@
-"""Sinks: where incidents are sent."""
+"""Sinks: who is told of an incident."""

@@ -1,1 +1,1 @@
-"""Sources: where raw blocks and topology come from."""
+"""Sources: where rows and topology come from."""

@@ -1,1 +1,1 @@
-"""Stores: where incidents and checkpoints are kept."""
+"""Stores: where incidents are kept and found again."""

@@ -1,1 +1,1 @@
-"""Transports: what carries raw blocks from the collectors to the engine."""
+"""Transports: where raw rows are kept in order until every reader has seen them."""

@@ -8,8 +8,8 @@ from pathlib import Path
 from pipeline import parsers
 from pipeline.cli import paths
 from pipeline.errors import CaptureError
+from pipeline.model import public as form
 from pipeline.runtime import check as checking
-from pipeline.runtime import output as form
 from pipeline.runtime import replay as replaying
 from pipeline.signatures import load
 

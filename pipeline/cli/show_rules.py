@@ -9,11 +9,10 @@ from pydantic import TypeAdapter
 
 from pipeline import parsers
 from pipeline.cli import paths
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, nearest
 from pipeline.runtime import cases
 from pipeline.runtime import mutate as mutation
 from pipeline.signatures import load
-from pipeline.signatures.detection import nearest
 from pipeline.signatures.models import Document
 
 

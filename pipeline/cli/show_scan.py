@@ -9,7 +9,7 @@ from rich.text import Text
 
 from pipeline import parsers
 from pipeline.cli import paths, show, tree
-from pipeline.runtime import output as form
+from pipeline.model import public as form
 from pipeline.runtime import scan as scanning
 from pipeline.signatures import load, templates
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 Status = Literal["firing", "resolved", "near_miss"]
 Touch = tuple[str | None, ...]
@@ -88,3 +88,24 @@ class Incident:
     cause_text: str = ""
     impact: str = ""
     values: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The life of an incident as it was made known: what a store keeps and a message thread follows.
+
+    `thread` is the first id that was given out, `id` the present one (late evidence may move the start), `aliases` every id
+    there was but the present. `revision` grows whenever what people would be told changes, `opened` and `updated` say when
+    (microseconds of observed time). `merged_into` is the thread that it turned out to be a part of. `public` is the public form
+    (`public.as_dict`) of `incident`.
+    """
+
+    thread: str
+    id: str
+    aliases: tuple[str, ...]
+    revision: int
+    opened: int
+    updated: int
+    merged_into: str | None
+    incident: Incident
+    public: Mapping[str, Any]

@@ -11,7 +11,7 @@ from ruamel.yaml.error import YAMLError
 from pipeline.engine.objects import microseconds
 from pipeline.errors import CaptureError
 from pipeline.model.incident import Incident
-from pipeline.runtime.output import rfc3339
+from pipeline.model.public import rfc3339
 from pipeline.signatures.models import parse_duration
 
 

@@ -44,7 +44,7 @@ class Scan:
 
 def run(names: list[str], ruleset: RuleSet, *, now: datetime) -> Scan:
     """Scan files (or `-`). A line without a time is of the moment of the newest dated line before it, else of `now`."""
-    files = import_module("connectors.sources.files").open_files(names)
+    files = import_module("connectors.logfiles").open_files(names)
     engine = Engine(ruleset, cache=load.cache_folder(), floor=round(now.timestamp() * 1_000_000), trusting=True)
     for name in files.names:
         for batch in _batches(name, files.blocks(name), now):

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import polars as pl
 
-from pipeline.errors import Problem
+from pipeline.errors import Problem, nearest
 from pipeline.model import columns as model_columns
 from pipeline.model.vocabulary import Facts, Vocabulary
 from pipeline.signatures import conditions, detection, literals, logsource
-from pipeline.signatures.detection import DetectionError, nearest
+from pipeline.signatures.detection import DetectionError
 from pipeline.signatures.entry import Entry
 from pipeline.signatures.models import Baseline, Block, Cascade, Correlation, Filter, Ratio, Signature
 from pipeline.signatures.ruleset import Detection, Disaster, Rule, RuleSet

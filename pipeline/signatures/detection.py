@@ -5,15 +5,15 @@ Matching is case-insensitive except for `re` and `cased`; a missing field matche
 (encodings, windash, parts of dates) are refused with a message.
 """
 
-import difflib
 import ipaddress
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import polars as pl
 
+from pipeline.errors import nearest
 from pipeline.signatures import conditions
 
 Scalar = str | int | float | bool | None
@@ -103,18 +103,6 @@ def _condition(value: object) -> str | list[str]:
     if not isinstance(value, list) or not value or not all(isinstance(text, str) for text in value):
         raise DetectionError(("condition",), "the condition must be text or a list of texts")
     return value
-
-
-def closest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that `word` is most likely meant to be."""
-    found = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
-    return found[0] if found else None
-
-
-def nearest(word: str | None, known: Iterable[str]) -> str:
-    """A hint that names the known word nearest to `word`, or nothing."""
-    found = closest(word or "", known)
-    return f"did you mean '{found}'?" if found else ""
 
 
 def tests(tree: Tree) -> Iterator[Test]:

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from pipeline.errors import Problem
+from pipeline.errors import Problem, nearest
 from pipeline.model import columns as model_columns
 from pipeline.model.vocabulary import Vocabulary
 from pipeline.signatures import conditions, detection, templates
-from pipeline.signatures.detection import nearest
 from pipeline.signatures.document import Loc
 from pipeline.signatures.entry import Entry
 from pipeline.signatures.models import (

@@ -17,10 +17,9 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from pipeline.errors import Problem, SignatureError, UsageError
+from pipeline.errors import Problem, SignatureError, UsageError, nearest
 from pipeline.model.vocabulary import Vocabulary
 from pipeline.signatures import compiler, document, lint, mend
-from pipeline.signatures.detection import nearest
 from pipeline.signatures.document import Document, Loc
 from pipeline.signatures.entry import Entry
 from pipeline.signatures.models import SIGNATURE_KEYS, Block, Filter, Signature

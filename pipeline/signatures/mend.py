@@ -11,7 +11,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from pipeline.signatures.detection import closest
+from pipeline.errors import closest
 from pipeline.signatures.document import Loc
 
 ROUNDS = 4

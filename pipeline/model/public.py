@@ -1,4 +1,4 @@
-"""Incidents as JSON, in the form that machines read (one object a line)."""
+"""The public form of incidents: what `--output json`, the store and webhooks carry. Times are RFC 3339, UTC."""
 
 import json
 from datetime import UTC, datetime
@@ -12,6 +12,11 @@ def rfc3339(at: int | None) -> str | None:
     if at is None:
         return None
     return datetime.fromtimestamp(at / 1_000_000, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def microseconds(time: str) -> int:
+    """RFC 3339 as microseconds since 1970."""
+    return round(datetime.fromisoformat(time).timestamp() * 1_000_000)
 
 
 def as_dict(incident: Incident) -> dict[str, Any]:
@@ -36,6 +41,7 @@ def as_dict(incident: Incident) -> dict[str, Any]:
             "first": rfc3339(incident.started if times else None),
             "last": rfc3339(incident.last),
             "counts": dict(incident.counts),
+            "titles": dict(incident.titles),
             "lines": [
                 {
                     "at": rfc3339(line.at),
@@ -50,7 +56,10 @@ def as_dict(incident: Incident) -> dict[str, Any]:
         "layer": incident.layer,
         "cluster": incident.cluster,
         "summary": incident.summary,
+        "what": incident.what,
+        "likely_cause": incident.cause_text,
         "impact": incident.impact,
+        "symptoms": list(incident.symptoms),
         "reasons": [{"rule": r.rule, "title": r.title, "confidence": r.confidence, "rows": r.rows} for r in incident.reasons],
         "blind": list(incident.blind),
         "first_aid": list(incident.first_aid),
