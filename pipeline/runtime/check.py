@@ -8,11 +8,11 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from pipeline.documents import duration
 from pipeline.engine.objects import microseconds
 from pipeline.errors import CaptureError
 from pipeline.model.incident import Incident
 from pipeline.model.public import rfc3339
-from pipeline.signatures.models import parse_duration
 
 
 def expectation(path: Path) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def _compare(incident: Incident, root: Mapping[str, Any], real: Sequence[Inciden
             found.append(f"{incident.signature}: started {rfc3339(incident.started)}, expected {rfc3339(low)} to {rfc3339(high)}")
     if "detected_within" in root:
         took = incident.detected - incident.started
-        if took > parse_duration(root["detected_within"]):
+        if took > duration(root["detected_within"]):
             found.append(f"{incident.signature}: detected after {took / 1e6:.1f} s, expected within {root['detected_within']}")
     explained = below(incident, real)
     missing = [symptom for symptom in root.get("symptoms") or [] if symptom not in explained]

@@ -25,10 +25,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pipeline import parsers
+from pipeline.documents import duration
 from pipeline.errors import UsageError
 from pipeline.model.stream import Stream
 from pipeline.runtime.merge import Record
-from pipeline.signatures.models import parse_duration
 
 START = datetime(2026, 3, 1, 10, 0, tzinfo=UTC)
 """When every case begins."""
@@ -49,7 +49,7 @@ def moment(offset: object) -> datetime:
     text = text.removeprefix("-")
     if text.endswith("ms"):
         return START + sign * timedelta(milliseconds=int(text[:-2]))
-    return START + sign * timedelta(microseconds=parse_duration(text))
+    return START + sign * timedelta(microseconds=duration(text))
 
 
 @dataclass(slots=True)

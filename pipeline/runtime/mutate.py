@@ -14,10 +14,11 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from pipeline import documents
+from pipeline.documents import UNITS
 from pipeline.model.vocabulary import Vocabulary
 from pipeline.runtime import cases
-from pipeline.signatures import document, load
-from pipeline.signatures.models import UNITS
+from pipeline.signatures import load
 
 Path_ = tuple[str | int, ...]
 _NUMBERS = frozenset({"correlation", "confidence", "supports", "contradicts", "skew", "explains", "alert"})
@@ -38,7 +39,7 @@ class Mutant:
 def run(folder: Path, paths: Sequence[Path], vocabulary: Vocabulary) -> Iterator[Mutant]:
     """The mutants of the signature in a folder, tried with all rule files `paths`."""
     file = folder / load.RULE_FILE
-    parsed, _ = document.read(file)
+    parsed, _ = documents.read(file)
     own = cases.read(folder / "cases.yaml")
     for index, change, where, mutated in _mutants(parsed):
         line = parsed[index].where(where)[0]
@@ -65,7 +66,7 @@ def _noticed(
     return any(result.failures for result in cases.run(own, slug, ruleset, ways=("in order",)))
 
 
-def _mutants(parsed: Sequence[document.Document]) -> Iterator[tuple[int, str, Path_, list[Any]]]:
+def _mutants(parsed: Sequence[documents.Document]) -> Iterator[tuple[int, str, Path_, list[Any]]]:
     for index, doc in enumerate(parsed):
         for where, value in _places(doc.value, ()):
             for change, new in _changes(where, value):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pipeline.signatures.document import Document
+from pipeline.documents import Document
 from pipeline.signatures.models import Block, Filter, Signature
 
 

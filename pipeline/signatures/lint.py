@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from pipeline.documents import Loc
 from pipeline.errors import Problem, nearest
 from pipeline.model import columns as model_columns
 from pipeline.model.vocabulary import Vocabulary
 from pipeline.signatures import conditions, detection, templates
-from pipeline.signatures.document import Loc
 from pipeline.signatures.entry import Entry
 from pipeline.signatures.models import (
     Absence,

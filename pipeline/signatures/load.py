@@ -17,10 +17,11 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from pipeline import documents
+from pipeline.documents import Document, Loc
 from pipeline.errors import Problem, SignatureError, UsageError, nearest
 from pipeline.model.vocabulary import Vocabulary
-from pipeline.signatures import compiler, document, lint, mend
-from pipeline.signatures.document import Document, Loc
+from pipeline.signatures import compiler, lint, mend
 from pipeline.signatures.entry import Entry
 from pipeline.signatures.models import SIGNATURE_KEYS, Block, Filter, Signature
 from pipeline.signatures.ruleset import RuleSet
@@ -70,11 +71,11 @@ def build(paths: Sequence[Path], vocabulary: Vocabulary, digest: str = "") -> tu
     problems: list[Problem] = []
     entries: list[Entry] = []
     for path in paths:
-        documents, found = document.read(path)
+        parsed, found = documents.read(path)
         problems.extend(found)
-        read = [entry for parsed in documents if (entry := _validate(parsed, problems))]
+        read = [entry for one in parsed if (entry := _validate(one, problems))]
         entries.extend(read)
-        if any(problem.what.startswith(document.BROKEN) for problem in found):
+        if any(problem.what.startswith(documents.BROKEN) for problem in found):
             entries.extend(_unread(path, {entry.name for entry in read}))
     problems.extend(_duplicates(entries))
     ruleset = compiler.compile_rules(entries, problems, digest or content_hash(paths), vocabulary)

@@ -11,8 +11,8 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from pipeline.documents import Loc
 from pipeline.errors import closest
-from pipeline.signatures.document import Loc
 
 ROUNDS = 4
 """A wrong value is left out in one round, missed in the next and replaced in the third."""

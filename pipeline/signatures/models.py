@@ -5,13 +5,11 @@ Sigma facts are of specification v2.1.0. A document is one of three: a detection
 printed by `headwater rules schema` is generated from here.
 """
 
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, model_validator
 
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-MICROSECONDS = 1_000_000
+from pipeline.documents import duration
 
 Level = Literal["informational", "low", "medium", "high", "critical"]
 LEVELS: tuple[Level, ...] = ("informational", "low", "medium", "high", "critical")
@@ -23,24 +21,13 @@ Status = Literal["stable", "test", "experimental", "deprecated", "unsupported"]
 Text = Annotated[str, Field(min_length=1)]
 
 
-def parse_duration(value: object) -> int:
-    """Microseconds of `90s`, `5m`, `1h`, `2d`, `1w`: one number and one lower-case unit, as Sigma writes it."""
-    match = re.fullmatch(r"(\d+)([a-zA-Z]+)", value.strip()) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError(f"{value!r} is not a duration; write one number and one unit of s, m, h, d, w, such as 90s")
-    number, unit = match.groups()
-    if unit not in UNITS:
-        raise ValueError(f"unit {unit!r} is not known; use s, m, h, d or w (Sigma's M and y are refused: no fixed length)")
-    return int(number) * UNITS[unit] * MICROSECONDS
-
-
 def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
 Duration = Annotated[
     int,
-    BeforeValidator(parse_duration),
+    BeforeValidator(duration),
     Field(json_schema_extra={"type": "string", "pattern": r"^\d+[smhdw]$", "examples": ["90s", "5m"]}),
 ]
 OneOrMore = Annotated[list[Text], BeforeValidator(_as_list)]
@@ -206,7 +193,7 @@ class Shift(Strict):
 
     rule: Text
     on: OneOrMore = []
-    within: Duration = parse_duration("5m")
+    within: Duration = duration("5m")
     condition: Threshold = Threshold(gte=1)
     confidence: Annotated[float, Field(ge=-1, le=1)] = 0.0
     veto: bool = False
@@ -217,7 +204,7 @@ class Explains(Strict):
 
     rules: OneOrMore
     on: OneOrMore = []
-    within: Duration = parse_duration("15m")
+    within: Duration = duration("15m")
     level: Level | None = None
     coverage: Annotated[float, Field(gt=0, le=1)] = 0.5
 
@@ -226,7 +213,7 @@ class Alert(Strict):
     """Behaviour in Prometheus' words: persistence before firing, quiet before resolving, labels and annotations."""
 
     for_: Annotated[Duration, Field(alias="for")] = 0
-    keep_firing_for: Duration = parse_duration("5m")
+    keep_firing_for: Duration = duration("5m")
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
 
@@ -290,7 +277,7 @@ class Signature(Block):
     confidence: Annotated[float, Field(gt=0, le=1)]
     supports: list[Shift] = []
     contradicts: list[Shift] = []
-    skew: Duration = parse_duration("30s")
+    skew: Duration = duration("30s")
     explains: list[Explains] = []
     alert: Alert
 

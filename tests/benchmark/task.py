@@ -109,8 +109,8 @@ def ndjson(folder: str) -> dict[str, float]:
 
 def _ruleset(extra: int, *, shipped: bool = True) -> Any:
     from pipeline import parsers
+    from pipeline.documents import Document
     from pipeline.signatures import compiler, load
-    from pipeline.signatures.document import Document
     from pipeline.signatures.entry import Entry
     from pipeline.signatures.models import Block
     from pipeline.signatures.ruleset import RuleSet

@@ -8,8 +8,8 @@ import pytest
 from sigma.collection import SigmaCollection
 from sigma.rule import SigmaRule
 
-from pipeline import parsers
-from pipeline.signatures import document, load
+from pipeline import documents, parsers
+from pipeline.signatures import load
 from pipeline.signatures.models import Block, EventCount, LogSource, Temporal, Threshold, Value
 from pipeline.signatures.ruleset import RuleSet
 
@@ -282,7 +282,7 @@ def plain(value: dict[str, Any]) -> bool:
 
 def ours() -> Iterator[dict[str, Any]]:
     for path in load.files([load.packaged()]):
-        yield from (parsed.value for parsed in document.read(path)[0])
+        yield from (parsed.value for parsed in documents.read(path)[0])
 
 
 def test_pysigma_accepts_our_plain_documents() -> None:

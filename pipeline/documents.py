@@ -1,9 +1,11 @@
-"""YAML documents with positions: plain Python values, and for every path in them the line and column where it stands.
+"""YAML documents with positions: plain Python values, and for every path in them the line and column where it stands; and the
+forms that values have in them (durations).
 
 The node graph is walked here instead of loading into ruamel's round-trip types, since those report only the first
 duplicate key and make pydantic's error paths hard to map back.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +22,19 @@ Where = tuple[int, int]
 Loc = tuple[str | int, ...]
 MAX_DEPTH = 40
 BROKEN = "broken YAML"
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+MICROSECONDS = 1_000_000
+
+
+def duration(value: object) -> int:
+    """Microseconds of `90s`, `5m`, `1h`, `2d`, `1w`: one number and one lower-case unit, as Sigma writes it."""
+    match = re.fullmatch(r"(\d+)([a-zA-Z]+)", value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f"{value!r} is not a duration; write one number and one unit of s, m, h, d, w, such as 90s")
+    number, unit = match.groups()
+    if unit not in UNITS:
+        raise ValueError(f"unit {unit!r} is not known; use s, m, h, d or w (Sigma's M and y are refused: no fixed length)")
+    return int(number) * UNITS[unit] * MICROSECONDS
 
 
 @dataclass(slots=True)

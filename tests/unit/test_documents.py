@@ -4,20 +4,20 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.signatures import document
+from pipeline import documents
 
 PATH = Path("rule.yaml")
 
 
-def one(text: str) -> document.Document:
-    documents, problems = document.parse(PATH, text)
+def one(text: str) -> documents.Document:
+    parsed, problems = documents.parse(PATH, text)
     assert not problems
-    assert len(documents) == 1
-    return documents[0]
+    assert len(parsed) == 1
+    return parsed[0]
 
 
 def problems(text: str) -> list[str]:
-    return [str(problem) for problem in document.parse(PATH, text)[1]]
+    return [str(problem) for problem in documents.parse(PATH, text)[1]]
 
 
 def test_values_are_plain_python() -> None:
@@ -69,25 +69,25 @@ def test_problems_print_as_path_line_column() -> None:
 
 def test_documents_of_a_file_know_their_lines() -> None:
     """Lines count through the file, not from the separator; empty documents are none."""
-    documents, found = document.parse(PATH, "a: 1\n---\n---\nb: 2\n")
+    parsed, found = documents.parse(PATH, "a: 1\n---\n---\nb: 2\n")
     assert not found
-    assert [d.value for d in documents if d.value is not None] == [{"a": 1}, {"b": 2}]
-    assert documents[-1].where(("b",)) == (4, 1)
-    assert documents[-1].where(()) == (4, 1)
+    assert [d.value for d in parsed if d.value is not None] == [{"a": 1}, {"b": 2}]
+    assert parsed[-1].where(("b",)) == (4, 1)
+    assert parsed[-1].where(()) == (4, 1)
 
 
 @pytest.mark.parametrize("text", ["", "# only a comment\n", "---\n"])
 def test_a_file_without_content_is_no_error(text: str) -> None:
-    documents, found = document.parse(PATH, text)
+    parsed, found = documents.parse(PATH, text)
     assert not found
-    assert all(d.value is None for d in documents)
+    assert all(d.value is None for d in parsed)
 
 
 def test_every_duplicate_key_is_reported_where_it_stands() -> None:
     """All of them at once, at any depth, with the line of the first; the first value counts."""
     text = "a: 1\nb: {c: 1, c: 2}\na: 2\n"
-    documents, found = document.parse(PATH, text)
-    assert documents[0].value == {"a": 1, "b": {"c": 1}}
+    parsed, found = documents.parse(PATH, text)
+    assert parsed[0].value == {"a": 1, "b": {"c": 1}}
     assert [str(problem) for problem in found] == [
         "rule.yaml:2:11: duplicate key 'c'; it stands in line 2 already",
         "rule.yaml:3:1: duplicate key 'a'; it stands in line 1 already",
@@ -112,8 +112,8 @@ def test_broken_yaml_names_the_place(text: str, place: str) -> None:
 
 def test_what_stands_before_a_break_is_read() -> None:
     """One broken document does not hide the problems of those before it."""
-    documents, found = document.parse(PATH, "a: 1\n---\nb: [\n")
-    assert [d.value for d in documents] == [{"a": 1}]
+    parsed, found = documents.parse(PATH, "a: 1\n---\nb: [\n")
+    assert [d.value for d in parsed] == [{"a": 1}]
     assert len(found) == 1
 
 
@@ -127,7 +127,7 @@ def test_endless_and_deep_values_end(text: str) -> None:
     "text", ["a: \x00", "a: \ud7ff\x01", "? [a, b]\n: 1\n", "a: !!int x\n", "!!python/object:os.system {}\n"]
 )
 def test_nothing_raises(text: str) -> None:
-    document.parse(PATH, text)
+    documents.parse(PATH, text)
 
 
 def test_files_that_cannot_be_read_are_problems(tmp_path: Path) -> None:
@@ -135,8 +135,8 @@ def test_files_that_cannot_be_read_are_problems(tmp_path: Path) -> None:
     binary = tmp_path / "binary.yaml"
     binary.write_bytes(b"\xff\xfe\x00")
     for path in (binary, tmp_path / "missing.yaml"):
-        documents, found = document.read(path)
-        assert not documents
+        parsed, found = documents.read(path)
+        assert not parsed
         assert len(found) == 1
         assert "cannot be read" in found[0].what
         assert found[0].path == path
