@@ -19,8 +19,12 @@ def terms(text: str) -> list[Term]:
     clean = text.replace("\0", " ").encode("utf-8", "replace").decode("utf-8")
     found = []
     for match in _TERM.finditer(clean):
-        word = match["word"]
-        term = Term(match["phrase"], bool(match["open"])) if word is None else Term(word.strip('"'), word.endswith("*"))
-        if any(letter.isalnum() for letter in term.text):
-            found.append(term)
+        text, star = (match["phrase"], match["open"]) if match["word"] is None else _split(match["word"].strip('"'))
+        if any(letter.isalnum() for letter in text):
+            found.append(Term(text, bool(star) and text[-1].isalnum()))  # `10.244.*`: whole numbers, and whatever follows
     return found
+
+
+def _split(word: str) -> tuple[str, str]:
+    bare = word.rstrip("*")
+    return bare, word[len(bare) :]

@@ -171,7 +171,7 @@ class SQLite:
         """Free pages to the file system; a reader that is still at it may keep some back until the next time."""
         database = self._database()
         with schema.said("tidying", self._path):
-            database.execute("PRAGMA incremental_vacuum").fetchall()
+            database.executescript("PRAGMA incremental_vacuum")  # `execute` would stop after the first page
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 

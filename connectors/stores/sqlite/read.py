@@ -29,7 +29,8 @@ def number_of(database: sqlite3.Connection, identity: str) -> int | None:
 def stored(database: sqlite3.Connection, number: int, *, revisions: bool = False) -> Stored:
     """One incident."""
     row = database.execute(
-        "SELECT thread, id, merged_into, revision, public FROM incidents WHERE number = ?", (number,)
+        "SELECT thread, id, merged_into, revision, public FROM incidents JOIN forms ON incident = number WHERE number = ?",
+        (number,),
     ).fetchone()
     thread, identity, merged_into, revision, text = row
     ids = database.execute("SELECT id FROM ids WHERE incident = ? AND id <> ? ORDER BY id", (number, identity)).fetchall()

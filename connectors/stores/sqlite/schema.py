@@ -22,8 +22,10 @@ CREATE TABLE incidents (
     signature TEXT NOT NULL, layer TEXT NOT NULL, level TEXT NOT NULL, status TEXT NOT NULL,
     place TEXT NOT NULL, title TEXT NOT NULL, summary TEXT NOT NULL, cause TEXT,
     started INTEGER NOT NULL, last INTEGER NOT NULL, ended INTEGER,
-    real INTEGER NOT NULL,
-    public TEXT NOT NULL
+    real INTEGER NOT NULL
+);
+CREATE TABLE forms (
+    incident INTEGER PRIMARY KEY REFERENCES incidents ON DELETE CASCADE, public TEXT NOT NULL
 );
 CREATE INDEX incidents_started ON incidents (started);
 CREATE INDEX incidents_signature ON incidents (signature, started);

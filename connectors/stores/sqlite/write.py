@@ -12,31 +12,32 @@ from pipeline.model.incident import Record
 
 _COLUMNS = (
     "id", "revision", "merged_into", "signature", "layer", "level", "status", "place", "title", "summary", "cause", "started",
-    "last", "ended", "real", "public",
+    "last", "ended", "real",
 )  # fmt: skip
 _INSERT = f"INSERT INTO incidents (thread, {', '.join(_COLUMNS)}) VALUES (?{', ?' * len(_COLUMNS)})"  # noqa: S608 (our own names)
 _UPDATE = f"UPDATE incidents SET {', '.join(f'{column} = ?' for column in _COLUMNS)} WHERE number = ?"  # noqa: S608 (our own names)
-_KNOWN = f"SELECT number, {', '.join(_COLUMNS)} FROM incidents WHERE thread = ?"  # noqa: S608 (our own names)
+_KNOWN = f"SELECT public, number, {', '.join(_COLUMNS)} FROM incidents JOIN forms ON incident = number WHERE thread = ?"  # noqa: S608 (our own names)
 
 
 def record(database: sqlite3.Connection, one: Record) -> None:
     """Keep a record, new or as it is now."""
-    values = _values(one)
+    values, form = _values(one), _json(one.public)
     known = database.execute(_KNOWN, (one.thread,)).fetchone()
     if known is None:
         number = int(database.execute(_INSERT, (one.thread, *values)).lastrowid or 0)
     else:
-        number = int(known[0])
-        if tuple(known[1:]) == values and _lines(database, number) == list(_given_lines(one)):
+        number = int(known[1])
+        if tuple(known) == (form, number, *values) and _lines(database, number) == list(_given_lines(one)):
             _ids(database, number, one)
             return
         forget_words(database, number)
         database.execute(_UPDATE, (*values, number))
     _ids(database, number, one)
+    _replace(database, "forms", number, [(form,)])
     _replace(database, "evidence", number, _given_lines(one))
     _replace(database, "entities", number, _entities(one.public))
     _replace(database, "edges", number, ((cause["id"], cause["coverage"]) for cause in one.public["causes"]))
-    revision = (number, one.revision, one.updated, zlib.compress(values[-1].encode()))
+    revision = (number, one.revision, one.updated, zlib.compress(form.encode()))
     database.execute("INSERT OR IGNORE INTO revisions VALUES (?, ?, ?, ?)", revision)
     add_words(database, number)
 
@@ -83,7 +84,7 @@ def _values(one: Record) -> tuple[Any, ...]:
     return (
         one.id, one.revision, one.merged_into, form["signature"], form["layer"], form["level"], form["status"],
         public.place(form), form["title"], form["summary"], form["cause"], public.microseconds(form["started"]),
-        last, ended, int(real), _json(form),
+        last, ended, int(real),
     )  # fmt: skip
 
 
