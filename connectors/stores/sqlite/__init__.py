@@ -172,7 +172,9 @@ class SQLite:
         database = self._database()
         with schema.said("tidying", self._path):
             database.executescript("PRAGMA incremental_vacuum")  # `execute` would stop after the first page
+            database.execute("PRAGMA busy_timeout = 0")
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            database.execute(f"PRAGMA busy_timeout = {round(self._patience * 1000)}")
 
 
 def _drop(database: sqlite3.Connection, before: int) -> int:
