@@ -148,7 +148,7 @@ def _why(root: Form, shapes: Forms) -> list[str]:
     for rule, number in sorted(root["evidence"]["counts"].items(), key=lambda item: -item[1]):
         first = next((line for line in root["evidence"]["lines"] if line["rule"] == rule), None)
         text = f"{number} x {root['evidence']['titles'].get(rule, rule)}"
-        lines.append(f"{text}, first at {clock(first['at'])}: {_cut(first['text'])}" if first else text)
+        lines.append(f"{text}, first at {clock(first['at'])}: {cut(first['text'])}" if first else text)
     lines.extend(
         f"{reason['title']} ({reason['rows']} rows){shapes.dot}{reason['confidence']:+.2f}"
         for reason in root["reasons"]
@@ -157,7 +157,8 @@ def _why(root: Form, shapes: Forms) -> list[str]:
     return lines
 
 
-def _cut(text: str, limit: int = 110) -> str:
+def cut(text: str, limit: int = 110) -> str:
+    """A text on one line, cut with a mark."""
     flat = " ".join(text.split())
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"
 

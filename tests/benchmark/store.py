@@ -32,6 +32,7 @@ SEARCHES = (
     "checkout timed out",
     "4026530123",
     "getaddrinfo*",
+    "10.24*",
     "e*",
 )
 BATCH = 200

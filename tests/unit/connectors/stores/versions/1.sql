@@ -59,5 +59,6 @@ CREATE VIEW documents AS SELECT
             WHERE incident = incidents.number ORDER BY feedback.number)) AS note
 FROM incidents;
 CREATE VIRTUAL TABLE words USING fts5 (
-    title, evidence, entity, note, content = documents, content_rowid = number, tokenize = 'unicode61 remove_diacritics 2'
+    title, evidence, entity, note, content = documents, content_rowid = number,
+    tokenize = 'unicode61 remove_diacritics 2', prefix = '1 2'
 );
