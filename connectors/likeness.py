@@ -15,8 +15,8 @@ from pipeline.model import public
 Trait = tuple[Literal["entity", "symptom"], str, str]
 """Something an incident may share with another: an entity as key and value, or a symptom as signature and nothing."""
 
-LEAST = 0.15
-"""What scores less is no likeness: a common zone, a common namespace."""
+LEAST = 0.1
+"""What scores less is no likeness: one victim of many, and a common one."""
 _SIGNATURE, _PLACE, _VICTIMS = 0.5, 0.3, 0.2
 _SAID = {"right": 1.0, None: 0.9, "wrong": 0.45}
 _NAMED = 3
@@ -50,7 +50,12 @@ def weights(counts: Mapping[Trait, int], total: int) -> dict[Trait, float]:
 
 
 def score(subject: Case, past: Case, weight: Mapping[Trait, float]) -> float:
-    """From 0 to 1: the signature, and the shares of the subject's places and victims that the past one had as well."""
+    """From 0 to 1: the signature, and the shares of the subject's places and victims that the past one had as well.
+
+    What shares neither signature nor victim is not alike: another disaster in the same place is just that.
+    """
+    if subject.signature != past.signature and not any(t[0] == "symptom" and t in weight for t in subject.traits & past.traits):
+        return 0.0
     parts = [(_SIGNATURE, float(subject.signature == past.signature))]
     for kind, part in (("entity", _PLACE), ("symptom", _VICTIMS)):
         own = [trait for trait in subject.traits if trait[0] == kind]

@@ -13,18 +13,24 @@ from pipeline.model import public
 
 Form = Mapping[str, Any]
 
+WIDE = 160
+"""Letters of an evidence line that are shown."""
 LONGEST = 100
-"""Rows of a timeline on the terminal; JSON has them all."""
+"""Rows of a timeline that are shown; JSON has them all."""
+
+
+BURST = 10 * 1_000_000
+"""Microseconds within which lines of one kind are told as one."""
 
 
 @dataclass(slots=True)
 class Moment:
-    """Lines of one kind of evidence with nothing else between them: the first as it was written, and how many."""
+    """Evidence of one kind, of one incident, within a burst: the first line as it was written, and how many there are."""
 
-    form: Form
+    place: str
     line: Form
-    count: int
-    last: str
+    at: int
+    count: int = 1
 
 
 def show(store: Store, identity: str, output: str) -> None:
@@ -77,29 +83,30 @@ def _section(title: str, lines: Sequence[Text], out: Console) -> None:
 
 
 def _timeline(forms: Sequence[Form]) -> Iterator[Text]:
-    """The evidence lines of all sources in one column of time; lines that only repeat the one above are counted."""
-    moments: list[Moment] = []
+    """The evidence lines of all sources in one column of time; what only repeats itself is counted."""
     lines = [(line["at"], number, line) for number, form in enumerate(forms) for line in form["evidence"]["lines"]]
-    for at, number, line in sorted(lines, key=lambda one: (one[0], one[1])):
-        before = moments[-1] if moments else None
-        if before and before.form is forms[number] and before.line["rule"] == line["rule"]:
-            before.count, before.last = before.count + 1, at
+    moments: list[Moment] = []
+    latest: dict[tuple[int, str], Moment] = {}
+    for time, number, line in sorted(lines, key=lambda one: (one[0], one[1])):
+        at, kind = public.microseconds(time), (number, line["rule"])
+        before = latest.get(kind)
+        if before and at - before.at <= BURST:
+            before.count += 1
         else:
-            moments.append(Moment(forms[number], line, 1, at))
-    width = max((len(moment.line["source"]) for moment in moments), default=0)
-    for moment in moments[:LONGEST]:
-        yield _moment(moment, width)
+            latest[kind] = Moment(public.place(forms[number]), line, at)
+            moments.append(latest[kind])
+    stop = (max((len(one.line["source"]) for one in moments), default=0), max((len(one.place) for one in moments), default=0))
+    yield from (_moment(one, *stop) for one in moments[:LONGEST])
     if len(moments) > LONGEST:
         yield Text(f"and {len(moments) - LONGEST} more; --output json has them all", "dim")
 
 
-def _moment(moment: Moment, width: int) -> Text:
+def _moment(moment: Moment, source: int, place: int) -> Text:
     line = moment.line
-    more = f" (and {moment.count - 1} more until {tree.clock(moment.last)})" if moment.count > 1 else ""
+    more = f"  ({moment.count} kept)" if moment.count > 1 else ""
     time = f"{tree.clock(line['at'])}.{line['at'][20:23]}"
-    return Text.assemble(
-        f"{time}  {line['source']:<{width}}  ", (public.place(moment.form), "cyan"), "  ", tree.cut(line["text"]), (more, "dim")
-    )
+    head = f"{time}  {line['source']:<{source}}  "
+    return Text.assemble(head, (f"{moment.place:<{place}}", "cyan"), "  ", tree.cut(line["text"], WIDE), (more, "dim"))
 
 
 def _developed(found: Stored) -> Iterator[Text]:

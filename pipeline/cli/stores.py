@@ -7,7 +7,7 @@ from pathlib import Path
 from pipeline import contracts
 from pipeline.cli import paths
 from pipeline.contracts.store import Query, Store, Stored
-from pipeline.errors import StoreError, UsageError, nearest
+from pipeline.errors import StoreError, UsageError, closest, nearest
 
 SHORTEST = 6
 """Letters of an id that are enough where no other begins with them."""
@@ -59,4 +59,6 @@ def _meant(store: Store, identity: str) -> str:
         return f"give {SHORTEST} letters or more: did you mean '{begun[0]}'?"
     if begun:
         return f"{len(begun)} begin so: {', '.join(begun[:4])}; give more letters"
-    return nearest(identity, known) or "`headwater incidents --all` names them"
+    near = {one[: len(identity)]: one for one in known}
+    guess = closest(identity, near)
+    return f"did you mean '{near[guess]}'?" if guess else "`headwater incidents --all` names them"

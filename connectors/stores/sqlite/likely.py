@@ -42,17 +42,17 @@ def _counts(database: sqlite3.Connection, traits: Iterable[Trait]) -> dict[Trait
 
 
 def _candidates(database: sqlite3.Connection, subject: Case, weight: Mapping[Trait, float]) -> set[int]:
-    """Incidents that share something with the subject."""
+    """The newest of the same signature, anywhere and at each of its places, and the newest with each of its victims."""
     same = "SELECT number FROM incidents WHERE signature = ? AND real ORDER BY started DESC LIMIT ?"
     there = (
-        "SELECT incident FROM entities JOIN incidents ON number = incident WHERE value = ? AND key = ? AND real "
-        "ORDER BY incident DESC LIMIT ?"
+        "SELECT incident FROM entities JOIN incidents ON number = incident "
+        "WHERE value = ? AND key = ? AND signature = ? AND real ORDER BY incident DESC LIMIT ?"
     )
     symptoms = "SELECT number FROM incidents WHERE signature = ? AND cause IS NOT NULL AND real ORDER BY started DESC LIMIT ?"
     found = {number for (number,) in database.execute(same, (subject.signature, SOME))}
     for kind, key, value in weight:
         if kind == "entity":
-            found.update(number for (number,) in database.execute(there, (value, key, SOME)))
+            found.update(number for (number,) in database.execute(there, (value, key, subject.signature, SOME)))
         else:
             victims = [number for (number,) in database.execute(symptoms, (key, SOME))]
             found.update(cause for _, cause in read.related(database, victims, "causes"))
