@@ -50,9 +50,9 @@ def said(state: Path, root: Path, *arguments: str, **more: str) -> str:
     return done.stdout
 
 
-def objects(state: Path, root: Path, *arguments: str) -> list[dict[str, Any]]:
+def objects(state: Path, root: Path, command: str, *arguments: str) -> list[dict[str, Any]]:
     """The same as JSON, one object a line."""
-    return [json.loads(line) for line in said(state, root, *arguments, "--output", "json").splitlines()]
+    return [json.loads(line) for line in said(state, root, command, "--output", "json", *arguments).splitlines()]
 
 
 @pytest.mark.parametrize("command", ["incidents", "show", "search", "similar", "feedback", "stats"])

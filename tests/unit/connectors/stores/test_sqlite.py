@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -266,6 +267,34 @@ def test_a_migration_that_fails_leaves_the_store_as_it_was(path: Path) -> None:
 
 
 # ---- after a restart, over years
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("saves", [1, 3, 10])
+def test_a_kill_leaves_whole_calls(path: Path, saves: int) -> None:
+    """Another process is killed while it writes: what it was told is kept is there, a call is there whole or not at all."""
+    script = """
+import sys
+from pathlib import Path
+from connectors.stores.sqlite import SQLite
+from tests.components.lives import HOUR, START, incident, record
+store = SQLite(Path(sys.argv[1]))
+for call in range(1000):
+    store.save([record(incident(f"{call:04}-{n:04}", at=START + n, lines=["x"] * 20)) for n in range(20)], START)
+    print(call, flush=True)
+"""
+    with subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout
+        told = [writer.stdout.readline() for _ in range(saves)]
+        writer.kill()
+    assert told == [f"{call}\n" for call in range(saves)]
+    store = sqlite.SQLite(path)
+    kept = Counter(found.thread[:4] for found in store.incidents(Query(limit=100_000)))
+    assert set(kept.values()) == {20}
+    assert len(kept) >= saves
+    store._database().execute("INSERT INTO words (words, rank) VALUES ('integrity-check', 1)")
+    assert store._database().execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    store.close()
 
 
 def test_it_is_there_after_a_restart(path: Path) -> None:
