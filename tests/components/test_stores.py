@@ -269,6 +269,25 @@ def test_no_text_breaks_a_search(name: str, text: str, tmp_path_factory: pytest.
     store.close()
 
 
+WORDS = st.lists(st.sampled_from(["ab", "abc", "b", "Bé", "a-b", "10.2"]), min_size=1, max_size=4).map(" ".join)
+
+
+@given(
+    given_=st.lists(WORDS, max_size=4),
+    asked=st.lists(WORDS | WORDS.map(lambda text: f'"{text}"') | st.sampled_from(["a*", "10.*", "ab*"]), max_size=3),
+)
+@pytest.mark.parametrize("name", [name for name in STORES if name != "memory"])
+def test_all_find_the_same(name: str, given_: list[str], asked: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What a search finds does not depend on the store: the one in memory is the plainest."""
+    folder = tmp_path_factory.mktemp("store")
+    results = []
+    for opened in (made(name, folder), made("memory", folder)):
+        opened.save([record(incident(f"{n:07}", lines=[text, "x"])) for n, text in enumerate(given_)], START)
+        results.append(sorted(found(opened, " ".join(asked))))
+        opened.close()
+    assert results[0] == results[1]
+
+
 # ---- likeness
 
 

@@ -36,7 +36,7 @@ PATIENCE = 30.0
 _AT_ONCE = 200
 """Incidents that are dropped in one transaction: others may write in between."""
 _MERGED = 500
-"""Pages of the index that are tidied up for each of these."""
+"""Pages of the index that are tidied up after each such transaction."""
 
 
 class Settings(BaseModel):
@@ -173,8 +173,10 @@ class SQLite:
         with schema.said("tidying", self._path):
             database.executescript("PRAGMA incremental_vacuum")  # `execute` would stop after the first page
             database.execute("PRAGMA busy_timeout = 0")
-            database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            database.execute(f"PRAGMA busy_timeout = {round(self._patience * 1000)}")
+            try:
+                database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            finally:
+                database.execute(f"PRAGMA busy_timeout = {round(self._patience * 1000)}")
 
 
 def _drop(database: sqlite3.Connection, before: int) -> int:

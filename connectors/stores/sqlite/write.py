@@ -95,7 +95,9 @@ def _json(form: Mapping[str, Any]) -> str:
 
 def _ids(database: sqlite3.Connection, number: int, one: Record) -> None:
     """Each id leads to its incident; one that two lay claim to, to the one whose present id it is."""
-    database.execute("INSERT INTO ids VALUES (?, ?) ON CONFLICT DO UPDATE SET incident = excluded.incident", (one.id, number))
+    database.execute(
+        "INSERT INTO ids VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET incident = excluded.incident", (one.id, number)
+    )
     others = {one.thread, *one.aliases} - {one.id}
     database.executemany("INSERT OR IGNORE INTO ids VALUES (?, ?)", [(identity, number) for identity in sorted(others)])
 
