@@ -218,7 +218,9 @@ def test_looking_makes_no_store(tmp_path: Path, root: Path) -> None:
 
 def test_an_empty_store_is_no_error(tmp_path: Path, root: Path) -> None:
     """Nothing happened yet."""
-    sqlite.SQLite(tmp_path / "incidents.db").silences(START)
+    empty = sqlite.SQLite(tmp_path / "incidents.db")
+    assert not empty.silences(START)
+    empty.close()
     assert said(tmp_path, root, "incidents") == said(tmp_path, root, "stats") == "No incident meets that.\n"
     assert said(tmp_path, root, "search", "x") == "Nothing holds all of that.\n"
     assert objects(tmp_path, root, "incidents") == []
