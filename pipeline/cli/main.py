@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli import commands_store, options
+from pipeline.cli.options import Output
 from pipeline.errors import CaptureError, HeadwaterError, SignatureError, UsageError
 
 app = typer.Typer(
@@ -17,6 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(commands_store.app)
 rules_app = typer.Typer(help="The signatures: list, show, check and test them.", no_args_is_help=True)
 app.add_typer(rules_app, name="rules")
 
@@ -27,15 +30,7 @@ Rules = Annotated[
         "--rules", metavar="FOLDER", help="Folder of signatures; may be given more than once. Default: the packaged ones."
     ),
 ]
-Output = Annotated[str, typer.Option("--output", "-o", metavar="FORM", help="tree for people, json for machines.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what could not be used of the input.")]
-
-
-def _output(name: str) -> str:
-    """The form of output asked for, or the nearest there is."""
-    if name in ("tree", "json"):
-        return name
-    raise UsageError(f"--output {name}: there is no such form; use tree (for people) or json (for machines)")
 
 
 @app.command()
@@ -57,9 +52,9 @@ def replay(
     from pipeline.cli import show
     from pipeline.runtime.replay import Options
 
-    output = _output(output)
-    found = show.replay(capture, rules, Options(batch_rows, shuffle, restart_every), output)
-    show.incidents(found, output=output, near_misses=near_misses)
+    form = options.output(output)
+    found = show.replay(capture, rules, Options(batch_rows, shuffle, restart_every), form)
+    show.incidents(found, output=form, near_misses=near_misses)
     show.troubles(found.troubles, verbose=verbose)
 
 
@@ -73,7 +68,7 @@ def scan(
     """Say what any log text is evidence of: kubectl logs, kubectl get events, dmesg, journalctl, log files."""
     from pipeline.cli import show_scan
 
-    show_scan.scan(files, rules, output=_output(output), verbose=verbose)
+    show_scan.scan(files, rules, output=options.output(output), verbose=verbose)
 
 
 @app.command()
@@ -106,7 +101,7 @@ def rules_list(
     """List the signatures: name, layer, title."""
     from pipeline.cli import show_rules
 
-    show_rules.list_all(rules, layer, _output(output))
+    show_rules.list_all(rules, layer, options.output(output))
 
 
 @rules_app.command("show", short_help="Show one signature: what decides it, what to do.")

@@ -56,13 +56,14 @@ def incidents(found: replaying.Replay, *, output: str, near_misses: bool) -> Non
     from pipeline.cli import tree
 
     out = tree.console()
+    forms = [form.as_dict(incident) for incident in found.incidents]
     if any(incident.status != "near_miss" for incident in found.incidents):
-        tree.show(found.incidents, out, near_misses=near_misses)
+        tree.show(forms, out, near_misses=near_misses)
         return
     near = sum(incident.status == "near_miss" for incident in found.incidents)
     out.print(f"Nothing to report: {found.lines:,} lines of {found.title!r} read, no signature's evidence was complete.")
     if near_misses:
-        tree.show(found.incidents, out, near_misses=True)
+        tree.show(forms, out, near_misses=True)
     elif near:
         out.print(f"{near} came near; --near-misses shows them.")
 

@@ -51,7 +51,7 @@ def _print(found: scanning.Scan) -> None:
         out.print(f"{found.lines:,} lines: no signature knows any of them as evidence.")
         return
     if real:
-        tree.show(found.incidents, out)
+        tree.show([form.as_dict(incident) for incident in found.incidents], out)
         out.print()
     out.print(Text(f"{found.lines:,} lines are evidence of", style="bold"))
     shown = {incident.signature for incident in real}

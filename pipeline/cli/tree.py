@@ -6,12 +6,16 @@ Plain text unless the terminal can do more; styles are rich's and vanish with NO
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
-from pipeline.model.incident import Incident
+from pipeline.model.public import duration, microseconds, place
+
+Form = Mapping[str, Any]
+"""An incident in its public form."""
 
 LEVEL_STYLE = {
     "critical": "bold white on red",
@@ -46,10 +50,10 @@ def console(*, stderr: bool = False) -> Console:
     return made
 
 
-def show(incidents: Sequence[Incident], out: Console, *, near_misses: bool = False) -> None:
+def show(incidents: Sequence[Form], out: Console, *, near_misses: bool = False) -> None:
     """Print the trees of all roots, then near misses where they are asked for."""
-    by_id = {incident.id: incident for incident in incidents}
-    roots = [incident for incident in incidents if incident.cause is None and incident.status != "near_miss"]
+    by_id = {incident["id"]: incident for incident in incidents}
+    roots = [incident for incident in incidents if incident["cause"] is None and incident["status"] != "near_miss"]
     for number, root in enumerate(roots):
         if number:
             out.print()
@@ -64,48 +68,46 @@ def forms(out: Console) -> Forms:
     return UNICODE if (out.encoding or "").lower().startswith("utf") else ASCII
 
 
-def tree(root: Incident, by_id: Mapping[str, Incident], width: int, shapes: Forms) -> Iterator[Text]:
+def tree(root: Form, by_id: Mapping[str, Form], width: int, shapes: Forms) -> Iterator[Text]:
     """One root with everything below it."""
     yield _head(root, width, shapes)
-    yield from _wrapped(root.impact, width, "")
+    yield from _wrapped(root["impact"], width, "")
     yield from _symptoms(root, by_id, shapes, "  ")
     yield from _labelled("Why", _why(root, shapes), width)
     against = _against(root, by_id)
     if against:
         yield from _labelled("Not", against, width)
-    yield from _labelled("Blind", root.blind or ("nothing: every node concerned gave signs throughout",), width)
-    yield from _labelled("Do", root.first_aid, width, style="green", wrap=False)
-    yield from _labelled("Fix", root.fix, width)
+    yield from _labelled("Blind", root["blind"] or ("nothing: every node concerned gave signs throughout",), width)
+    yield from _labelled("Do", root["first_aid"], width, style="green", wrap=False)
+    yield from _labelled("Fix", root["fix"], width)
 
 
-def _head(root: Incident, width: int, shapes: Forms) -> Text:
-    level = root.level.upper()
-    when = f"{clock(root.started)}{_lasted(root)}{shapes.dot}confidence {root.confidence:.2f}"
-    title = root.summary or root.title
-    line = Text.assemble((f" {level} ", LEVEL_STYLE.get(root.level, "bold")), "  ", (title, "bold"))
+def _head(root: Form, width: int, shapes: Forms) -> Text:
+    level = root["level"].upper()
+    when = f"{clock(root['started'])}{_lasted(root)}{shapes.dot}confidence {root['confidence']:.2f}"
+    title = root["summary"] or root["title"]
+    line = Text.assemble((f" {level} ", LEVEL_STYLE.get(root["level"], "bold")), "  ", (title, "bold"))
     gap = width - line.cell_len - len(when)
     line.append(" " * gap if gap > 1 else "\n" + " " * (LABEL + 2))
     line.append(when, style="dim")
     return line
 
 
-def clock(at: int) -> str:
-    """The UTC time of day, with the date where it is not obvious."""
-    return f"{datetime.fromtimestamp(at / 1e6, UTC):%H:%M:%S}"
+def clock(at: str) -> str:
+    """The UTC time of day of an RFC 3339 time."""
+    return f"{datetime.fromisoformat(at):%H:%M:%S}"
 
 
-def _lasted(incident: Incident) -> str:
-    seconds = max(0, (incident.last - incident.started) // 1_000_000)
-    hours, minutes = seconds // 3600, seconds // 60 % 60
-    text = f"{hours}h{minutes:02}m" if hours else f"{minutes}m{seconds % 60:02}s" if minutes else f"{seconds}s"
-    return f", for {text}" + ("" if incident.ended is None else ", over")
+def _lasted(incident: Form) -> str:
+    text = duration(microseconds(incident["evidence"]["last"]) - microseconds(incident["started"]))
+    return f", for {text}" + ("" if incident["ended"] is None else ", over")
 
 
-def _symptoms(cause: Incident, by_id: Mapping[str, Incident], shapes: Forms, indent: str) -> Iterator[Text]:
+def _symptoms(cause: Form, by_id: Mapping[str, Form], shapes: Forms, indent: str) -> Iterator[Text]:
     """What hangs below: incidents of one signature share a line."""
-    grouped: dict[str, list[Incident]] = defaultdict(list)
-    for identity in cause.symptoms:
-        grouped[by_id[identity].signature].append(by_id[identity])
+    grouped: dict[str, list[Form]] = defaultdict(list)
+    for symptom in _below(cause, by_id):
+        grouped[symptom["signature"]].append(symptom)
     widest = max((len(slug) for slug in grouped), default=0)
     for number, (slug, found) in enumerate(grouped.items()):
         is_last = number == len(grouped) - 1
@@ -117,60 +119,63 @@ def _symptoms(cause: Incident, by_id: Mapping[str, Incident], shapes: Forms, ind
             yield from _symptoms(incident, by_id, shapes, indent + ("   " if is_last else shapes.pipe))
 
 
-def where(found: Sequence[Incident]) -> str:
+def _below(cause: Form, by_id: Mapping[str, Form]) -> list[Form]:
+    """What hangs directly below a cause, as far as it is still known."""
+    return [by_id[identity] for identity in cause["symptoms"] if identity in by_id]
+
+
+def where(found: Sequence[Form]) -> str:
     """The entities of incidents, as people write them: `shop/cart, shop/checkout`."""
     names = dict.fromkeys(place(incident) for incident in found)
     shown = list(names)[:4]
     return ", ".join(shown) + (f" and {len(names) - 4} more" if len(names) > 4 else "")  # noqa: PLR2004 (four fit a line)
 
 
-def place(incident: Incident) -> str:
-    """The entity an incident is about."""
-    group = dict(incident.group)
-    namespace = group.pop("k8s.namespace.name", None)
-    rest = "/".join(group.values())
-    return f"{namespace}/{rest}" if namespace and rest else namespace or rest or incident.cluster or "the cluster"
-
-
-def _amount(found: Sequence[Incident], cause: Incident) -> str:
-    rows = sum(incident.rows for incident in found)
-    covered = sum(share.coverage * incident.rows for incident in found for share in incident.causes if share.id == cause.id)
+def _amount(found: Sequence[Form], cause: Form) -> str:
+    rows = sum(incident["evidence"]["rows"] for incident in found)
+    covered = sum(
+        share["coverage"] * incident["evidence"]["rows"]
+        for incident in found
+        for share in incident["causes"]
+        if share["id"] == cause["id"]
+    )
     part = f", {round(covered)} of them accounted for" if round(covered) < rows else ""
-    return f"{rows} row{'s' if rows != 1 else ''} from {clock(min(incident.started for incident in found))}{part}"
+    return f"{rows} row{'s' if rows != 1 else ''} from {clock(min(incident['started'] for incident in found))}{part}"
 
 
-def _why(root: Incident, shapes: Forms) -> list[str]:
+def _why(root: Form, shapes: Forms) -> list[str]:
     lines = []
-    for rule, number in sorted(root.counts.items(), key=lambda item: -item[1]):
-        first = next((line for line in root.lines if line.rule == rule), None)
-        text = f"{number} x {root.titles.get(rule, rule)}"
-        lines.append(f"{text}, first at {clock(first.at)}: {_cut(first.text)}" if first else text)
+    for rule, number in sorted(root["evidence"]["counts"].items(), key=lambda item: -item[1]):
+        first = next((line for line in root["evidence"]["lines"] if line["rule"] == rule), None)
+        text = f"{number} x {root['evidence']['titles'].get(rule, rule)}"
+        lines.append(f"{text}, first at {clock(first['at'])}: {cut(first['text'])}" if first else text)
     lines.extend(
-        f"{reason.title} ({reason.rows} rows){shapes.dot}{reason.confidence:+.2f}"
-        for reason in root.reasons
-        if reason.confidence > 0
+        f"{reason['title']} ({reason['rows']} rows){shapes.dot}{reason['confidence']:+.2f}"
+        for reason in root["reasons"]
+        if reason["confidence"] > 0
     )
     return lines
 
 
-def _cut(text: str, limit: int = 110) -> str:
+def cut(text: str, limit: int = 110) -> str:
+    """A text on one line, cut with a mark."""
     flat = " ".join(text.split())
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"
 
 
-def _against(root: Incident, by_id: Mapping[str, Incident]) -> list[str]:
+def _against(root: Form, by_id: Mapping[str, Form]) -> list[str]:
     """What speaks against the root, and what of its symptoms it does not account for."""
     lines = [
-        f"{reason.title} ({reason.rows} rows), {reason.confidence:+.2f}" for reason in root.reasons if reason.confidence <= 0
+        f"{reason['title']} ({reason['rows']} rows), {reason['confidence']:+.2f}"
+        for reason in root["reasons"]
+        if reason["confidence"] <= 0
     ]
-    for identity in root.symptoms:
-        symptom = by_id[identity]
-        covered = next((share.coverage for share in symptom.causes if share.id == root.id), 0.0)
-        rest = symptom.rows - round(covered * symptom.rows)
+    for symptom in _below(root, by_id):
+        covered = next((share["coverage"] for share in symptom["causes"] if share["id"] == root["id"]), 0.0)
+        rows = symptom["evidence"]["rows"]
+        rest = rows - round(covered * rows)
         if rest:
-            lines.append(
-                f"{rest} of {symptom.rows} rows of {symptom.signature} {place(symptom)} are elsewhere or at another time"
-            )
+            lines.append(f"{rest} of {rows} rows of {symptom['signature']} {place(symptom)} are elsewhere or at another time")
     return lines
 
 
@@ -194,11 +199,11 @@ def _wrapped(text: str, width: int, indent: str) -> Iterator[Text]:
         yield Text(line)
 
 
-def _near(incidents: Sequence[Incident], out: Console) -> None:
+def _near(incidents: Sequence[Form], out: Console) -> None:
     for incident in incidents:
-        if incident.status == "near_miss":
+        if incident["status"] == "near_miss":
             out.print(
                 Text.assemble(
-                    ("near miss  ", "dim"), (incident.signature, "cyan"), f"  {place(incident)}  {clock(incident.started)}"
+                    ("near miss  ", "dim"), (incident["signature"], "cyan"), f"  {place(incident)}  {clock(incident['started'])}"
                 )
             )

@@ -3,7 +3,9 @@
 * `save` upserts records by their thread (the first id given out), as often as they come: saving the same record twice changes
   nothing. A record that was merged into another keeps its row and points there. Every id a record ever had finds it.
 * A revision is kept for every record whose `revision` is new; evidence lines are kept once, with their origin (stream and
-  position).
+  position), as the newest record has them; revisions are kept without theirs.
+* What was merged into another is found by its ids alone. Likeness and statistics leave out near misses and what was withdrawn
+  as well: they did not happen.
 * `search` looks through titles, summaries, evidence lines, entities and feedback notes: words (all of them), "phrases", and
   prefixes with `*`. Whatever a person types is text, never the query language of the engine below.
 * A store that is not ours, or of a newer version, is refused untouched (StoreError says what to do); an older one is migrated,
@@ -23,7 +25,8 @@ Verdict = Literal["right", "wrong"]
 @dataclass(frozen=True, slots=True)
 class Query:
     """Which incidents: all that are given must hold. `since`/`until` bound the time in which an incident was going on; `entity`
-    is a value (`node-b`, `shop/cart`) or `key=value`; `roots` leaves out what hangs below another.
+    is a value (`node-b`, `shop/cart`) or `key=value`; `roots` leaves out what hangs below another and near
+    misses.
     """
 
     since: int | None = None

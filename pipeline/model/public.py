@@ -1,6 +1,7 @@
 """The public form of incidents: what `--output json`, the store and webhooks carry. Times are RFC 3339, UTC."""
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -71,3 +72,18 @@ def as_dict(incident: Incident) -> dict[str, Any]:
 def as_json(incident: Incident) -> str:
     """One line."""
     return json.dumps(as_dict(incident), ensure_ascii=False, separators=(",", ":"))
+
+
+def place(form: Mapping[str, Any]) -> str:
+    """The entity that an incident (in its public form) is about, as people write it: `shop/cart`, `node-b`."""
+    group = dict(form["group"])
+    namespace = group.pop("k8s.namespace.name", None)
+    rest = "/".join(group.values())
+    return f"{namespace}/{rest}" if namespace and rest else namespace or rest or form["cluster"] or "the cluster"
+
+
+def duration(micros: int) -> str:
+    """A span of microseconds as people say it: `1h05m`, `2m03s`, `9s`."""
+    seconds = max(0, micros // 1_000_000)
+    hours, minutes = seconds // 3600, seconds // 60 % 60
+    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{seconds % 60:02}s" if minutes else f"{seconds}s"

@@ -145,7 +145,7 @@ def _until_end(master: int) -> Iterator[bytes]:
 # ---- help and slips
 
 HELP: dict[str, Sequence[str]] = {
-    "": ("Usage: headwater [OPTIONS] COMMAND", "replay  Replay a recorded outage and say what broke first.", "scan    Say what any log text is evidence of.", "demo ", "check ", "rules "),
+    "": ("Usage: headwater [OPTIONS] COMMAND", "Replay a recorded outage and say what broke first.", "Say what any log text is evidence of.", "demo ", "check ", "rules "),
     "replay": ("Usage: headwater replay", "CAPTURE", "--rules FOLDER", "-o, --output FORM  tree for people, json for machines.", "--batch-rows N", "--shuffle SEED", "--restart-every N", "--near-misses", "-v, --verbose"),
     "scan": ("Usage: headwater scan", "kubectl logs, kubectl get events", "- for standard input", "-o, --output FORM"),
     "demo": ("Usage: headwater demo", "Replay a recorded disaster that comes with Headwater."),

@@ -1,0 +1,228 @@
+"""The file of the store: what is in it, how it is opened, what is refused, and how an older one becomes a newer one.
+
+`application_id` in the header says that a file is ours, `user_version` how many migrations made it. Both are
+looked at before the file is opened for good: that alone may change it, or what lies beside it.
+"""
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from pipeline.errors import StoreError
+
+APPLICATION = 0x48445752
+"""`HDWR`."""
+
+_FIRST = """
+CREATE TABLE incidents (
+    number INTEGER PRIMARY KEY,
+    thread TEXT NOT NULL UNIQUE, id TEXT NOT NULL, revision INTEGER NOT NULL, merged_into TEXT,
+    signature TEXT NOT NULL, layer TEXT NOT NULL, level TEXT NOT NULL, status TEXT NOT NULL,
+    place TEXT NOT NULL, title TEXT NOT NULL, summary TEXT NOT NULL, cause TEXT,
+    started INTEGER NOT NULL, last INTEGER NOT NULL, ended INTEGER,
+    real INTEGER NOT NULL
+);
+CREATE TABLE forms (
+    incident INTEGER PRIMARY KEY REFERENCES incidents ON DELETE CASCADE, public TEXT NOT NULL
+);
+CREATE INDEX incidents_started ON incidents (started);
+CREATE INDEX incidents_signature ON incidents (signature, started);
+CREATE INDEX incidents_ended ON incidents (ended) WHERE ended IS NOT NULL;
+CREATE TABLE ids (
+    id TEXT PRIMARY KEY, incident INTEGER NOT NULL REFERENCES incidents ON DELETE CASCADE
+) WITHOUT ROWID;
+CREATE INDEX ids_incident ON ids (incident);
+CREATE TABLE revisions (
+    incident INTEGER NOT NULL REFERENCES incidents ON DELETE CASCADE,
+    revision INTEGER NOT NULL, at INTEGER NOT NULL, public BLOB NOT NULL,
+    PRIMARY KEY (incident, revision)
+) WITHOUT ROWID;
+CREATE TABLE evidence (
+    incident INTEGER NOT NULL REFERENCES incidents ON DELETE CASCADE,
+    n INTEGER NOT NULL, at INTEGER NOT NULL, source TEXT NOT NULL, rule TEXT NOT NULL, origin TEXT NOT NULL, text TEXT NOT NULL,
+    PRIMARY KEY (incident, n)
+) WITHOUT ROWID;
+CREATE TABLE entities (
+    incident INTEGER NOT NULL REFERENCES incidents ON DELETE CASCADE,
+    key TEXT NOT NULL, value TEXT NOT NULL, rows INTEGER NOT NULL,
+    PRIMARY KEY (incident, key, value)
+) WITHOUT ROWID;
+CREATE INDEX entities_value ON entities (value, key);
+CREATE TABLE edges (
+    incident INTEGER NOT NULL REFERENCES incidents ON DELETE CASCADE,
+    cause TEXT NOT NULL, coverage REAL NOT NULL,
+    PRIMARY KEY (incident, cause)
+) WITHOUT ROWID;
+CREATE INDEX edges_cause ON edges (cause);
+CREATE TABLE feedback (
+    number INTEGER PRIMARY KEY, incident INTEGER NOT NULL REFERENCES incidents ON DELETE CASCADE,
+    at INTEGER NOT NULL, verdict TEXT NOT NULL, author TEXT NOT NULL, cause TEXT, note TEXT NOT NULL
+);
+CREATE INDEX feedback_incident ON feedback (incident);
+CREATE TABLE silences (
+    id TEXT PRIMARY KEY, matchers TEXT NOT NULL, starts INTEGER NOT NULL, ends INTEGER NOT NULL,
+    author TEXT NOT NULL, comment TEXT NOT NULL, origin TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE VIEW documents AS SELECT
+    number,
+    title || char(10) || summary || char(10) || signature AS title,
+    (SELECT group_concat(text, char(10)) FROM
+        (SELECT text FROM evidence WHERE incident = number GROUP BY text ORDER BY min(n))) AS evidence,
+    place || coalesce(char(10) || (SELECT group_concat(value, char(10)) FROM
+        (SELECT DISTINCT value FROM entities WHERE incident = number ORDER BY value)), '') AS entity,
+    (SELECT group_concat(said, char(10)) FROM
+        (SELECT note || ' ' || coalesce(cause, '') AS said FROM feedback
+            WHERE incident = incidents.number ORDER BY feedback.number)) AS note
+FROM incidents;
+CREATE VIRTUAL TABLE words USING fts5 (
+    title, evidence, entity, note, content = documents, content_rowid = number,
+    tokenize = 'unicode61 remove_diacritics 2', prefix = '1 2'
+)
+"""
+
+Migration = Callable[[sqlite3.Connection], None]
+
+
+def _first(database: sqlite3.Connection) -> None:
+    """Version 1. One document an incident is searched, so that words may stand in its title and its evidence; its text is taken
+    from the tables when it is needed and stands in the file once.
+    """
+    for statement in _FIRST.split(";\n"):
+        database.execute(statement)
+
+
+MIGRATIONS: tuple[Migration, ...] = (_first,)
+"""What makes each version out of the one before it. A step that was released never changes."""
+
+
+def connect(path: Path, patience: float, migrations: Sequence[Migration] = MIGRATIONS) -> sqlite3.Connection:
+    """The database at `path`, new or brought up to date; waits `patience` seconds for a lock. Raises StoreError."""
+    with said("opening", path):
+        is_new = _refuse_what_is_not_ours(path, len(migrations))
+        database = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
+    try:
+        with said("opening", path):
+            if is_new:
+                # In this order: once there is a page, the way of vacuuming is settled, and the mark must not wait in the log.
+                database.execute("PRAGMA auto_vacuum = INCREMENTAL")
+                database.execute(f"PRAGMA application_id = {APPLICATION}")
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = NORMAL")
+            database.execute("PRAGMA foreign_keys = ON")
+            database.execute("PRAGMA cache_size = -16384")
+            _migrate(database, path, migrations)
+    except StoreError:
+        database.close()
+        raise
+    return database
+
+
+@contextlib.contextmanager
+def transaction(database: sqlite3.Connection, path: Path, doing: str, *, write: bool) -> Iterator[None]:
+    """All or nothing; one state of the store for everything that is read within. Raises StoreError."""
+    with said(doing, path):
+        database.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+        try:
+            yield
+            database.execute("COMMIT")
+        except BaseException:
+            if database.in_transaction:  # a full disk may have rolled it back already
+                database.execute("ROLLBACK")
+            raise
+
+
+def _refuse_what_is_not_ours(path: Path, newest: int) -> bool:
+    """Whether there is nothing yet. Raises StoreError for a file that is not ours or of a newer version."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists() or not path.stat().st_size:
+        return True
+    try:
+        application, version = _marks(path)
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorname != "SQLITE_NOTADB":
+            raise
+        application, version = None, 0
+    if application != APPLICATION:
+        what = "no database" if application is None else "another program's database"
+        raise StoreError(f"opening the store {path}: it is {what} and was left as it is; move it away or name another file")
+    _refuse_newer(path, version, newest)
+    return False
+
+
+def _marks(path: Path) -> tuple[int, int]:
+    """Whose the file is and its version, read without locks and without a trace."""
+    with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as untouched:
+        application = untouched.execute("PRAGMA application_id").fetchone()[0]
+        return int(application), _version(untouched)
+
+
+def _refuse_newer(path: Path, version: int, newest: int) -> None:
+    if version > newest:
+        raise StoreError(
+            f"opening the store {path}: it is of version {version} and this Headwater knows versions up to {newest}; "
+            f"it was left as it is: use the newer Headwater, or name another file"
+        )
+
+
+def _migrate(database: sqlite3.Connection, path: Path, migrations: Sequence[Migration]) -> None:
+    if _version(database) == len(migrations):
+        return
+    database.execute("BEGIN IMMEDIATE")  # two processes may have come here at the same time
+    try:
+        version = _version(database)
+        _refuse_newer(path, version, len(migrations))
+        if 0 < version < len(migrations):
+            _back_up(path, path.with_name(f"{path.name}.v{version}"))
+        for step in migrations[version:]:
+            step(database)
+        database.execute(f"PRAGMA user_version = {len(migrations)}")
+        database.execute("COMMIT")
+    except BaseException:
+        if database.in_transaction:
+            database.execute("ROLLBACK")
+        raise
+
+
+def _version(database: sqlite3.Connection) -> int:
+    return int(database.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _back_up(path: Path, target: Path) -> None:
+    """A whole copy, as it was before; an unfinished one is never taken for it."""
+    unfinished = target.with_name(target.name + ".unfinished")
+    unfinished.unlink(missing_ok=True)
+    with contextlib.closing(sqlite3.connect(path)) as source, contextlib.closing(sqlite3.connect(unfinished)) as copy:
+        source.backup(copy)
+    unfinished.replace(target)
+
+
+@contextlib.contextmanager
+def said(doing: str, path: Path) -> Iterator[None]:
+    """SQLite's and the system's errors as ours, StoreError."""
+    try:
+        yield
+    except (sqlite3.Error, OSError, UnicodeError) as error:
+        raise StoreError(f"{doing} the store {path}: {error}; {_advice(error)}") from error
+
+
+def _advice(error: Exception) -> str:
+    name = getattr(error, "sqlite_errorname", "") or type(error).__name__
+    for word, advice in _ADVICE.items():
+        if word in name:
+            return advice
+    return "nothing of it was kept and it may be tried again"
+
+
+_ADVICE = {
+    "BUSY": "another process holds it; nothing of it was kept and it may be tried again",
+    "LOCKED": "another process holds it; nothing of it was kept and it may be tried again",
+    "FULL": "nothing of it was kept; make room on the disk, then it may be tried again",
+    "READONLY": f"user {os.getuid()} may not write there; give it the file and its folder, or name another file",
+    "CANTOPEN": f"give user {os.getuid()} the file and its folder, or name another file",
+    "Permission": f"give user {os.getuid()} the file and its folder, or name another file",
+    "CORRUPT": "the file is damaged: move it away, or save what `sqlite3 FILE .recover` still finds in it",
+    "Unicode": "it holds bytes that are no text: type them anew",
+    "NOTADB": "the file is damaged: move it away",
+}

@@ -1,0 +1,16 @@
+"""Options that several commands have."""
+
+from typing import Annotated
+
+import typer
+
+from pipeline.errors import UsageError
+
+Output = Annotated[str, typer.Option("--output", "-o", metavar="FORM", help="tree for people, json for machines.")]
+
+
+def output(name: str) -> str:
+    """The form of output asked for. Raises UsageError for one that there is not."""
+    if name in ("tree", "json"):
+        return name
+    raise UsageError(f"--output {name}: there is no such form; use tree (for people) or json (for machines)")
