@@ -6,11 +6,11 @@ Plain text unless the terminal can do more; styles are rich's and vanish with NO
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.text import Text
 
+from pipeline.model import words
 from pipeline.model.incident import Incident
 
 LEVEL_STYLE = {
@@ -22,6 +22,7 @@ LEVEL_STYLE = {
 }
 LABEL = 7
 PLAIN_WIDTH = 118
+EXCERPT = 110
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def tree(root: Incident, by_id: Mapping[str, Incident], width: int, shapes: Form
 
 def _head(root: Incident, width: int, shapes: Forms) -> Text:
     level = root.level.upper()
-    when = f"{clock(root.started)}{_lasted(root)}{shapes.dot}confidence {root.confidence:.2f}"
+    when = f"{words.clock(root.started)}{_lasted(root)}{shapes.dot}confidence {root.confidence:.2f}"
     title = root.summary or root.title
     line = Text.assemble((f" {level} ", LEVEL_STYLE.get(root.level, "bold")), "  ", (title, "bold"))
     gap = width - line.cell_len - len(when)
@@ -89,16 +90,8 @@ def _head(root: Incident, width: int, shapes: Forms) -> Text:
     return line
 
 
-def clock(at: int) -> str:
-    """The UTC time of day, with the date where it is not obvious."""
-    return f"{datetime.fromtimestamp(at / 1e6, UTC):%H:%M:%S}"
-
-
 def _lasted(incident: Incident) -> str:
-    seconds = max(0, (incident.last - incident.started) // 1_000_000)
-    hours, minutes = seconds // 3600, seconds // 60 % 60
-    text = f"{hours}h{minutes:02}m" if hours else f"{minutes}m{seconds % 60:02}s" if minutes else f"{seconds}s"
-    return f", for {text}" + ("" if incident.ended is None else ", over")
+    return f", for {words.lasted(incident.last - incident.started)}" + ("" if incident.ended is None else ", over")
 
 
 def _symptoms(cause: Incident, by_id: Mapping[str, Incident], shapes: Forms, indent: str) -> Iterator[Text]:
@@ -119,24 +112,19 @@ def _symptoms(cause: Incident, by_id: Mapping[str, Incident], shapes: Forms, ind
 
 def where(found: Sequence[Incident]) -> str:
     """The entities of incidents, as people write them: `shop/cart, shop/checkout`."""
-    names = dict.fromkeys(place(incident) for incident in found)
-    shown = list(names)[:4]
-    return ", ".join(shown) + (f" and {len(names) - 4} more" if len(names) > 4 else "")  # noqa: PLR2004 (four fit a line)
+    return words.few([place(incident) for incident in found])
 
 
 def place(incident: Incident) -> str:
     """The entity an incident is about."""
-    group = dict(incident.group)
-    namespace = group.pop("k8s.namespace.name", None)
-    rest = "/".join(group.values())
-    return f"{namespace}/{rest}" if namespace and rest else namespace or rest or incident.cluster or "the cluster"
+    return words.place(incident.group, incident.cluster)
 
 
 def _amount(found: Sequence[Incident], cause: Incident) -> str:
     rows = sum(incident.rows for incident in found)
     covered = sum(share.coverage * incident.rows for incident in found for share in incident.causes if share.id == cause.id)
     part = f", {round(covered)} of them accounted for" if round(covered) < rows else ""
-    return f"{rows} row{'s' if rows != 1 else ''} from {clock(min(incident.started for incident in found))}{part}"
+    return f"{rows} row{'s' if rows != 1 else ''} from {words.clock(min(incident.started for incident in found))}{part}"
 
 
 def _why(root: Incident, shapes: Forms) -> list[str]:
@@ -144,18 +132,13 @@ def _why(root: Incident, shapes: Forms) -> list[str]:
     for rule, number in sorted(root.counts.items(), key=lambda item: -item[1]):
         first = next((line for line in root.lines if line.rule == rule), None)
         text = f"{number} x {root.titles.get(rule, rule)}"
-        lines.append(f"{text}, first at {clock(first.at)}: {_cut(first.text)}" if first else text)
+        lines.append(f"{text}, first at {words.clock(first.at)}: {words.flat(first.text, EXCERPT)}" if first else text)
     lines.extend(
         f"{reason.title} ({reason.rows} rows){shapes.dot}{reason.confidence:+.2f}"
         for reason in root.reasons
         if reason.confidence > 0
     )
     return lines
-
-
-def _cut(text: str, limit: int = 110) -> str:
-    flat = " ".join(text.split())
-    return flat if len(flat) <= limit else flat[: limit - 1] + "…"
 
 
 def _against(root: Incident, by_id: Mapping[str, Incident]) -> list[str]:
@@ -199,6 +182,6 @@ def _near(incidents: Sequence[Incident], out: Console) -> None:
         if incident.status == "near_miss":
             out.print(
                 Text.assemble(
-                    ("near miss  ", "dim"), (incident.signature, "cyan"), f"  {place(incident)}  {clock(incident.started)}"
+                    ("near miss  ", "dim"), (incident.signature, "cyan"), f"  {place(incident)}  {words.clock(incident.started)}"
                 )
             )
