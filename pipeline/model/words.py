@@ -38,9 +38,16 @@ def few(names: Sequence[str], limit: int = 4) -> str:
     return ", ".join(once[:limit]) + (f" and {len(once) - limit} more" if len(once) > limit else "")
 
 
+def printable(text: str) -> str:
+    """Text of unknown origin with a space for whatever could steer a terminal or turn the direction of reading."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
 def flat(text: str, limit: int) -> str:
-    """Text of unknown origin as one printable line of at most `limit` characters; whatever could steer a terminal or turn the
-    direction of reading becomes a space.
-    """
-    line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
-    return line if len(line) <= limit else line[: limit - 1] + CUT
+    """Text of unknown origin as one printable line of at most `limit` letters."""
+    return cut(" ".join(printable(text).split()), limit)
+
+
+def cut(text: str, limit: int) -> str:
+    """At most `limit` letters, with a mark where there were more."""
+    return text if len(text) <= limit else text[: limit - 1] + CUT
