@@ -30,6 +30,7 @@ from pipeline.errors import DeliveryError
 from pipeline.model import words
 
 CONNECT = 5.0
+PORTS = {"http": 80, "https": 443}
 LARGEST = 8 << 20
 """Bytes of an answer that are read."""
 EXCERPT = 200
@@ -51,6 +52,9 @@ def _address(text: str) -> str:
         raise ValueError("an address is http:// or https:// with a host, in letters that an address may have")
     if parts.username or parts.password:
         raise ValueError("user and password do not belong into an address; use the setting for credentials")
+    parts.hostname.encode("idna")  # raises ValueError for what the resolver would not even look up
+    if parts.port == 0:  # and so does the port if it is none
+        raise ValueError("a port is a number from 1 to 65535")
     return text
 
 
@@ -120,9 +124,8 @@ class Client:
     def masked(self, text: str) -> str:
         """Text without secrets."""
         for secret in self.secrets:
-            value = secret.get_secret_value()
-            for part in (value, urlsplit(value).path if "://" in value else ""):
-                text = text.replace(part, "***") if part.strip("/") else text
+            for part in _parts(secret.get_secret_value()):
+                text = text.replace(part, "***")
         return text
 
     def _exchange(
@@ -142,17 +145,18 @@ class Client:
     def _connection(self, target: SplitResult) -> tuple[http.client.HTTPConnection, str, Mapping[str, str]]:
         """A connection to the target or its proxy, what to ask it for, and headers for the proxy."""
         host, timeout = target.hostname or "", min(CONNECT, self.timeout)
+        own = target.port or PORTS[target.scheme]
         path = (target.path or "/") + (f"?{target.query}" if target.query else "")
         named = None if proxy_bypass(host) else getproxies().get(target.scheme)
         proxy = urlsplit(named if "://" in named else f"http://{named}") if named else None
-        where, port = (proxy.hostname or "", proxy.port or 80) if proxy else (host, target.port)
+        where, port = (proxy.hostname or "", proxy.port or 80) if proxy else (host, own)
         login = _login(proxy) if proxy else {}
         if target.scheme == "http":
             plain = http.client.HTTPConnection(where, port, timeout=timeout)
             return plain, f"http://{target.netloc}{path}" if proxy else path, login
         secure = http.client.HTTPSConnection(where, port, timeout=timeout, context=self._tls)
         if proxy:
-            secure.set_tunnel(host, target.port, dict(login))
+            secure.set_tunnel(host, own, dict(login))
         return secure, path, {}
 
     @cached_property
@@ -172,6 +176,13 @@ class Client:
 def origin(target: SplitResult) -> str:
     """Scheme, host and port: what may be shown of an address."""
     return f"{target.scheme}://{target.netloc.rpartition('@')[2]}"
+
+
+def _parts(secret: str) -> list[str]:
+    """What of a secret may come back alone: path and query of an address, what follows the scheme of an authorization."""
+    address = urlsplit(secret) if "://" in secret else None
+    parts = [secret, address.path, address.query] if address else [secret, secret.rpartition(" ")[2]]
+    return [part for part in parts if part.strip("/")]
 
 
 def _login(proxy: SplitResult) -> Mapping[str, str]:

@@ -48,10 +48,7 @@ class Alertmanager:
     def __init__(self, settings: Settings, name: str) -> None:
         self._settings, self._name = settings, name
         self.resend = settings.lifetime / 3
-        self._headers = {"Content-Type": "application/json"}
         secrets = (settings.authorization,) if settings.authorization else ()
-        for secret in secrets:
-            self._headers["Authorization"] = secret.get_secret_value()
         self._client = http.Client(f"sink {name}: talking to Alertmanager", settings.timeout, secrets)
 
     def deliver(self, notification: Notification, receipt: Receipt | None, *, repeat: bool, now: float) -> Receipt:
@@ -63,7 +60,7 @@ class Alertmanager:
         missed = []
         for url in self._settings.urls:
             try:
-                self._client.send("POST", _api(url, "alerts"), now=now, body=body, headers=self._headers)
+                self._client.send("POST", _api(url, "alerts"), now=now, body=body, headers=self._headers())
             except DeliveryError as error:
                 missed.append(error)
         if len(missed) == len(self._settings.urls):
@@ -75,7 +72,7 @@ class Alertmanager:
         missed = []
         for url in self._settings.urls:
             try:
-                answer = self._client.send("GET", _api(url, "silences"), now=now, headers=self._headers)
+                answer = self._client.send("GET", _api(url, "silences"), now=now, headers=self._headers())
                 return [_silence(found, self._name) for found in json.loads(answer) if found["status"]["state"] != "expired"]
             except DeliveryError as error:
                 missed.append(error)
@@ -87,6 +84,10 @@ class Alertmanager:
 
     def close(self) -> None:
         """No connection outlives a delivery."""
+
+    def _headers(self) -> dict[str, str]:
+        login = self._settings.authorization
+        return {"Content-Type": "application/json"} | ({"Authorization": login.get_secret_value()} if login else {})
 
 
 def create(settings: Settings, context: Context) -> Alertmanager:

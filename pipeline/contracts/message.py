@@ -154,8 +154,8 @@ def _facts(incident: Public, *, over: bool) -> str:
     when = (
         f"from {_day(began)} to {words.clock(ended)} UTC{DOT}lasted {length}" if over else f"since {_day(began)}{DOT}for {length}"
     )
-    parts = [_place(incident), when, f"confidence {incident['confidence']:.2f}", f"cluster {incident['cluster'] or 'not named'}"]
-    return DOT.join(parts)
+    cluster = words.flat(incident["cluster"], LONGEST) or "not named"
+    return DOT.join([_place(incident), when, f"confidence {incident['confidence']:.2f}", f"cluster {cluster}"])
 
 
 def _day(at: int) -> str:
@@ -163,7 +163,7 @@ def _day(at: int) -> str:
 
 
 def _place(incident: Public) -> str:
-    return words.flat(words.place(incident["group"], incident["cluster"]), LONGEST)
+    return words.flat(words.place(incident["group"], incident["cluster"]), LONGEST) or "a place without a name"
 
 
 def _symptoms(symptoms: Sequence[Public]) -> Iterator[str]:
