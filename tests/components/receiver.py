@@ -109,7 +109,7 @@ class Receiver:
     def __init__(self) -> None:
         self.requests: list[Request] = []
         self.taken: list[Request] = []
-        self.script: list[Reply | Cut] = []
+        self.script: list[Reply | Cut | None] = []
         self.silences: list[dict[str, Any]] = []
         self.slack = Slack()
         self.released = threading.Event()
