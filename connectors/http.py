@@ -1,7 +1,7 @@
 """HTTP for connectors: one request at a time, with bounds, and failures as DeliveryError. Standard library only.
 
-* Connecting takes at most 5 s for an address, the whole exchange at most `timeout` (a server that sends a byte now and then does
-  not stretch it; looking up a name is the system's business and has its own bound).
+* Connecting takes at most 5 s for each address of the host, and at `timeout` seconds from the start all is over: a server that
+  sends a byte now and then does not stretch it. Looking up a name is the system's business and has its own bound.
 * TLS is verified; SSL_CERT_FILE names other certificates to trust. HTTP_PROXY, HTTPS_PROXY and NO_PROXY are honoured.
 * No redirect is followed: the body and the credentials are meant for the address that was configured.
 * Messages name the host only: paths and queries of hooks are secrets. Secrets that the other side repeats are masked.

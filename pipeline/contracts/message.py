@@ -144,7 +144,8 @@ def _digest(notification: Notification) -> Message:
 
 def _title(incident: Public, *, over: bool) -> str:
     summary = words.flat(incident["summary"] or incident["title"], LONGEST)
-    return f"{'RESOLVED' if over else incident['level'].upper()}: {summary}"
+    ending = "WITHDRAWN, later evidence speaks against it" if incident.get("withdrawn") else "RESOLVED"
+    return f"{ending if over else incident['level'].upper()}: {summary}"
 
 
 def _facts(incident: Public, *, over: bool) -> str:

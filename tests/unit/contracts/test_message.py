@@ -45,6 +45,12 @@ def test_the_end_is_said_with_its_length_and_without_first_aid() -> None:
     assert [line for line in lines if line.startswith("Fix ")]
 
 
+def test_what_turned_out_wrong_is_withdrawn() -> None:
+    """It has not ended: late evidence took its ground away."""
+    first = text("resolved", incident=changed(withdrawn=True))[0]
+    assert first.startswith("WITHDRAWN, later evidence speaks against it: Connection tracking table full on node-b")
+
+
 def test_a_digest_has_its_texts_and_a_test_calms() -> None:
     """Neither needs an incident."""
     assert text("digest", digest=("one", "two"))[0].startswith("DIGEST: 2 notifications in one")
