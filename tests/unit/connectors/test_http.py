@@ -1,6 +1,9 @@
 """HTTP for connectors: proxies, certificates, addresses, what a message may show."""
 
 import base64
+import contextlib
+import socket
+import socketserver
 import ssl
 import subprocess
 import threading
@@ -48,12 +51,15 @@ def test_a_redirect_is_not_followed(receiver: Receiver) -> None:
 @pytest.fixture
 def proxy(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> Receiver:
     """The receiver as a proxy with a login, for every host."""
-    monkeypatch.setenv("NO_PROXY", "")
+    _proxied(monkeypatch, receiver.url.replace("http://", "http://me:p%40ss@"))
+    return receiver
+
+
+def _proxied(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
     for name in ("http_proxy", "https_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
-    for name in ("HTTP_PROXY", "HTTPS_PROXY"):
-        monkeypatch.setenv(name, receiver.url.replace("http://", "http://me:p%40ss@"))
-    return receiver
+    for name, value in {"NO_PROXY": "", "HTTP_PROXY": proxy, "HTTPS_PROXY": proxy}.items():
+        monkeypatch.setenv(name, value)
 
 
 def test_a_proxy_of_the_environment_is_used(proxy: Receiver) -> None:
@@ -111,6 +117,41 @@ def test_a_certificate_is_verified(certified: tuple[str, Path], monkeypatch: pyt
     assert not receiver.requests
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     assert send(url, http.Client("sink x: posting", timeout=5.0)) == b'{"status":"success"}'
+
+
+class Tunnel(socketserver.StreamRequestHandler):
+    """A proxy that opens one tunnel and notes for where."""
+
+    def handle(self) -> None:
+        asked = [line.decode().strip() for line in iter(self.rfile.readline, b"\r\n")]
+        self.server.asked = asked[0]  # type: ignore[attr-defined]
+        host, _, port = asked[0].split()[1].rpartition(":")
+        with socket.create_connection((host, int(port))) as target:
+            self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            back = threading.Thread(target=_pump, args=(target, self.connection))
+            back.start()
+            _pump(self.connection, target)
+            back.join()
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    while piece := source.recv(65536):
+        target.sendall(piece)
+    with contextlib.suppress(OSError):  # the other side has closed already
+        target.shutdown(socket.SHUT_WR)
+
+
+def test_https_goes_through_a_proxys_tunnel(certified: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxy sees host and port; the certificate is that of the target."""
+    url, certificate = certified
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with socketserver.TCPServer(("127.0.0.1", 0), Tunnel) as proxy:
+        serving = threading.Thread(target=proxy.handle_request)
+        serving.start()
+        _proxied(monkeypatch, f"127.0.0.1:{proxy.server_address[1]}")
+        assert send(url, http.Client("sink x: posting", timeout=5.0)) == b'{"status":"success"}'
+        serving.join()
+        assert proxy.asked.startswith(f"CONNECT {url.removeprefix('https://')} ")  # type: ignore[attr-defined]
 
 
 def test_secrets_are_masked_in_whatever_part_they_come_back() -> None:
