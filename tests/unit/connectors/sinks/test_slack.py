@@ -142,6 +142,26 @@ def test_a_refusal_in_a_good_answer_is_one(receiver: Receiver, kind: str) -> Non
     assert hint in str(caught.value)
 
 
+def test_a_token_that_is_revoked_in_mid_incident_says_what_to_do(receiver: Receiver) -> None:
+    """Nothing is posted anew for it; with a new token the same message is edited on."""
+    receipt = deliver(bot(receiver))
+    receiver.script = [refusal("token_revoked")]
+    with pytest.raises(DeliveryError, match=r"chat\.update was refused: token_revoked; the token was revoked: install") as caught:
+        deliver(bot(receiver), receipt, event="updated", number=2)
+    assert not caught.value.retry
+    assert deliver(bot(receiver), receipt, event="updated", number=2, repeat=True) == receipt
+    assert len(receiver.slack.top()) == 1
+
+
+def test_a_look_for_doubles_that_is_put_off_puts_off_the_delivery(receiver: Receiver) -> None:
+    """Slack is busy: posting without having looked would make the double."""
+    receiver.script = [refusal("ratelimited", retry_after=30)]
+    with pytest.raises(DeliveryError) as caught:
+        deliver(bot(receiver), repeat=True)
+    assert (caught.value.retry, caught.value.after) == (True, 30.0)
+    assert not receiver.slack.messages
+
+
 @pytest.mark.parametrize("body", [b"<html>Log in to the network</html>", b"[]", b"{}", b'{"ok": false}', b""])
 def test_an_answer_that_is_not_slacks_is_worth_another_try(receiver: Receiver, body: bytes) -> None:
     """A portal in between answers 200 too."""
