@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.contracts.store import Likeness, Stored
-from pipeline.model import public
+from pipeline.model import public, words
 
 Trait = tuple[Literal["entity", "symptom"], str, str]
 """Something an incident may share with another: an entity as key and value, or a symptom as signature and nothing."""
@@ -95,4 +95,4 @@ def _ended(found: Stored) -> str:
     form = found.incident
     if form["ended"] is None:
         return ""
-    return f"over after {public.duration(public.microseconds(form['ended']) - public.microseconds(form['started']))}"
+    return f"over after {words.lasted(public.microseconds(form['ended']) - public.microseconds(form['started']))}"

@@ -5,10 +5,13 @@ that the environment variable HEADWATER_CAPTURES names (CI sets it).
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+from tests.components.receiver import Receiver, running
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -30,6 +33,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give each recording to the tests that ask for one."""
     if "capture" in metafunc.fixturenames:
         metafunc.parametrize("capture", captures(), ids=lambda folder: folder.name)
+
+
+@pytest.fixture
+def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
+    """A local server that plays Slack and the like; it is asked directly, whatever proxy this machine has."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with running() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

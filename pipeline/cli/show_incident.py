@@ -9,7 +9,7 @@ from rich.text import Text
 
 from pipeline.cli import stored, stores, tree
 from pipeline.contracts.store import Feedback, Store, Stored
-from pipeline.model import public
+from pipeline.model import public, words
 
 Form = Mapping[str, Any]
 
@@ -106,7 +106,7 @@ def _moment(moment: Moment, source: int, place: int) -> Text:
     more = f"  ({moment.count} kept)" if moment.count > 1 else ""
     time = f"{tree.clock(line['at'])}.{line['at'][20:23]}"
     head = f"{time}  {line['source']:<{source}}  "
-    return Text.assemble(head, (f"{moment.place:<{place}}", "cyan"), "  ", tree.cut(line["text"], WIDE), (more, "dim"))
+    return Text.assemble(head, (f"{moment.place:<{place}}", "cyan"), "  ", words.flat(line["text"], WIDE), (more, "dim"))
 
 
 def _developed(found: Stored) -> Iterator[Text]:

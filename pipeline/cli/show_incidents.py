@@ -8,7 +8,7 @@ from rich.text import Text
 from pipeline.cli import stored, stores, tree
 from pipeline.contracts.store import Query, Statistic, Store, Stored
 from pipeline.errors import UsageError
-from pipeline.model import public
+from pipeline.model import public, words
 
 NONE = "No incident meets that."
 
@@ -90,7 +90,7 @@ def stats(store: Store, query: Query, output: str) -> None:
 
 def _counted(one: Statistic) -> list[Text]:
     last = stored.when(public.rfc3339(one.last) or "")
-    span = public.duration(round(one.seconds * 1_000_000))
+    span = words.lasted(round(one.seconds * 1_000_000))
     cells = (f"{one.count:5}", one.signature, one.entity, span, last, f"{one.right or '':>5}", f"{one.wrong or '':>5}")
     return [Text(cell) for cell in cells]
 

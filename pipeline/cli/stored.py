@@ -9,7 +9,7 @@ from rich.text import Text
 
 from pipeline.cli import tree
 from pipeline.contracts.store import Feedback, Stored
-from pipeline.model import public
+from pipeline.model import public, words
 
 ID = 8
 """Letters of an id that are shown; the beginning of an id is enough for every command."""
@@ -53,7 +53,7 @@ def state(form: Mapping[str, Any]) -> str:
         return "near miss"
     if form["ended"] is None:
         return "going on"
-    return public.duration(public.microseconds(form["ended"]) - public.microseconds(form["started"]))
+    return words.lasted(public.microseconds(form["ended"]) - public.microseconds(form["started"]))
 
 
 def when(at: str) -> str:

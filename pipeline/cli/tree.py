@@ -6,13 +6,13 @@ Plain text unless the terminal can do more; styles are rich's and vanish with NO
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
-from pipeline.model.public import duration, microseconds, place
+from pipeline.model import words
+from pipeline.model.public import microseconds, place
 
 Form = Mapping[str, Any]
 """An incident in its public form."""
@@ -26,6 +26,7 @@ LEVEL_STYLE = {
 }
 LABEL = 7
 PLAIN_WIDTH = 118
+EXCERPT = 110
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +96,11 @@ def _head(root: Form, width: int, shapes: Forms) -> Text:
 
 def clock(at: str) -> str:
     """The UTC time of day of an RFC 3339 time."""
-    return f"{datetime.fromisoformat(at):%H:%M:%S}"
+    return words.clock(microseconds(at))
 
 
 def _lasted(incident: Form) -> str:
-    text = duration(microseconds(incident["evidence"]["last"]) - microseconds(incident["started"]))
+    text = words.lasted(microseconds(incident["evidence"]["last"]) - microseconds(incident["started"]))
     return f", for {text}" + ("" if incident["ended"] is None else ", over")
 
 
@@ -126,9 +127,7 @@ def _below(cause: Form, by_id: Mapping[str, Form]) -> list[Form]:
 
 def where(found: Sequence[Form]) -> str:
     """The entities of incidents, as people write them: `shop/cart, shop/checkout`."""
-    names = dict.fromkeys(place(incident) for incident in found)
-    shown = list(names)[:4]
-    return ", ".join(shown) + (f" and {len(names) - 4} more" if len(names) > 4 else "")  # noqa: PLR2004 (four fit a line)
+    return words.few([place(incident) for incident in found])
 
 
 def _amount(found: Sequence[Form], cause: Form) -> str:
@@ -148,19 +147,13 @@ def _why(root: Form, shapes: Forms) -> list[str]:
     for rule, number in sorted(root["evidence"]["counts"].items(), key=lambda item: -item[1]):
         first = next((line for line in root["evidence"]["lines"] if line["rule"] == rule), None)
         text = f"{number} x {root['evidence']['titles'].get(rule, rule)}"
-        lines.append(f"{text}, first at {clock(first['at'])}: {cut(first['text'])}" if first else text)
+        lines.append(f"{text}, first at {clock(first['at'])}: {words.flat(first['text'], EXCERPT)}" if first else text)
     lines.extend(
         f"{reason['title']} ({reason['rows']} rows){shapes.dot}{reason['confidence']:+.2f}"
         for reason in root["reasons"]
         if reason["confidence"] > 0
     )
     return lines
-
-
-def cut(text: str, limit: int = 110) -> str:
-    """A text on one line, cut with a mark."""
-    flat = " ".join(text.split())
-    return flat if len(flat) <= limit else flat[: limit - 1] + "…"
 
 
 def _against(root: Form, by_id: Mapping[str, Form]) -> list[str]:

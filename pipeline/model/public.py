@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from pipeline.model import words
 from pipeline.model.incident import Incident
 
 
@@ -76,14 +77,4 @@ def as_json(incident: Incident) -> str:
 
 def place(form: Mapping[str, Any]) -> str:
     """The entity that an incident (in its public form) is about, as people write it: `shop/cart`, `node-b`."""
-    group = dict(form["group"])
-    namespace = group.pop("k8s.namespace.name", None)
-    rest = "/".join(group.values())
-    return f"{namespace}/{rest}" if namespace and rest else namespace or rest or form["cluster"] or "the cluster"
-
-
-def duration(micros: int) -> str:
-    """A span of microseconds as people say it: `1h05m`, `2m03s`, `9s`."""
-    seconds = max(0, micros // 1_000_000)
-    hours, minutes = seconds // 3600, seconds // 60 % 60
-    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{seconds % 60:02}s" if minutes else f"{seconds}s"
+    return words.place(form["group"], form["cluster"])
