@@ -152,6 +152,10 @@ class Correlator:
     def _evaluate(self, rule: Rule, until: int) -> Outcome:
         correlation = rule.correlation
         outcome = Outcome(tuple(correlation.group_by))
+        if not any(self._has_rows(name) for name in rule.detections):
+            # Most rules most of the time: a query of Polars costs the same for no rows, and a rule takes dozens.
+            outcome.rows = grouping.empty(len(outcome.keys))
+            return outcome
         evaluate: Callable[[Rule, Outcome, int], None] = {
             "temporal_ordered": self._ordered,
             "cascade": self._cascade,
@@ -165,6 +169,14 @@ class Correlator:
             return outcome
         outcome.rows = self._all_rows(rule, outcome, until)
         return outcome
+
+    def _has_rows(self, name: str) -> bool:
+        """Whether a detection matched anything, or counted anything."""
+        return any(self._counted(plan, name) for plan in self._plans) or not self._views.rows(name).is_empty()
+
+    def _counted(self, plan: aggregate.Plan, name: str) -> bool:
+        counts = self._state.aggregates.get(plan.name)
+        return counts is not None and f"n:{name}" in counts.columns and (counts[f"n:{name}"] > 0).any()
 
     def _all_rows(self, rule: Rule, outcome: Outcome, until: int) -> pl.DataFrame:
         """The rows that a rule is made of, in every group, whether or not its condition held there."""
@@ -202,10 +214,10 @@ class Correlator:
         return list(rule.rules)
 
     def _series(self, rule: Rule, names: Sequence[str], until: int, fields: Sequence[str] = ()) -> dict[Group, Series]:
-        parts = [
-            self._times(rule, name, until, fields).with_columns(pl.lit(at, pl.Int64).alias("rule"))
-            for at, name in enumerate(names)
-        ]
+        there = [(at, name) for at, name in enumerate(names) if self._has_times(name, until)]
+        if not there:
+            return {}
+        parts = [self._times(rule, name, until, fields).with_columns(pl.lit(at, pl.Int64).alias("rule")) for at, name in there]
         keys = [f"g{at}" for at in range(len(rule.correlation.group_by))]
         frame = pl.concat(parts, how="vertical_relaxed").drop_nulls(keys or None if keys else []).sort("t", "id", "rule")
         if frame.is_empty():
@@ -214,6 +226,11 @@ class Correlator:
             return {(): Series(*(frame[name].to_list() for name in ("t", "w", "rule", "value", "start")))}
         grouped = frame.group_by(keys, maintain_order=True).agg("t", "w", "rule", "value", "start")
         return {row[: len(keys)]: Series(*row[len(keys) :]) for row in grouped.iter_rows()}
+
+    def _has_times(self, name: str, until: int) -> bool:
+        if name in self._ruleset.rules:
+            return bool(self.outcome(name, until).hits)
+        return not self._views.rows(name).is_empty()
 
     def _sliding(self, rule: Rule, outcome: Outcome, until: int) -> None:
         """event_count, value_* and temporal: one window slides over the rows of each group."""
@@ -261,6 +278,8 @@ class Correlator:
         skew = self._skews.get(rule.name, SKEW)
         asked = [(effect, False) for effect in correlation.effects] + [(effect, True) for effect in correlation.absent]
         causes = self._series(rule, [correlation.cause.rule], until)
+        if not causes:
+            return
         found = [self._series(rule, [effect.rule], until, effect.condition.field or ()) for effect, _ in asked]
         for group, series in causes.items():
             effects = [

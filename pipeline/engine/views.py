@@ -78,7 +78,7 @@ class Views:
         if name not in self._cache:
             self._cache[name] = self._build(self._ruleset.detections[name])
         newest = self._state.clocks.newest()
-        if not newest:
+        if not newest or self._cache[name].is_empty():
             return self._cache[name]
         return self._cache[name].filter(pl.col("t") <= newest + AHEAD * MINUTE)
 
@@ -86,16 +86,18 @@ class Views:
         source = next((s for s, names in self._derived_from.items() if found.name in names), None)
         if source is not None:
             rows = self._derived_rows(source)
+            if rows.is_empty():
+                return _EMPTY
             rows = rows.filter(detection.to_expr(found.tree, dict(rows.schema)))
         else:
             numbers = self._state.matched.get(found.name)
-            joined = self.joined()
+            joined = None if numbers is None else self.joined()
             if numbers is None or joined is None:
                 return _EMPTY
             rows = joined.join(pl.DataFrame({"_n": numbers}), on="_n", how="semi")
             if found.keeps_topology:
                 rows = rows.filter(detection.to_expr(found.tree, dict(rows.schema)))
-        return _weighted(rows).sort("t", "id")
+        return _EMPTY if rows.is_empty() else _weighted(rows).sort("t", "id")
 
     def _derived_rows(self, source: str) -> pl.DataFrame:
         if source not in self._derived:
