@@ -6,13 +6,16 @@ stands for the files in it. What cannot be read is noted in `troubles` and the r
 
 import gzip
 import io
+import os
+import select
+import stat
 import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 import zstandard
 
@@ -22,6 +25,8 @@ from pipeline.errors import UsageError
 STDIN = "-"
 BLOCK = 8 << 20
 LONGEST = 32 << 20
+PATIENCE = 0.2
+"""Seconds after which a wait for input is interrupted to look whether somebody wants out."""
 _READING = (OSError, EOFError, zlib.error, zstandard.ZstdError)
 
 
@@ -68,10 +73,28 @@ def open_files(names: list[str]) -> Files:
     return Files(found)
 
 
+class _Waiting(io.RawIOBase):
+    """A pipe or terminal that is waited for in short pieces: a Ctrl-C just before a read that blocks would wait with it."""
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self._raw = raw
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:  # noqa: ANN401 (any buffer)
+        while not select.select([self._raw], [], [], PATIENCE)[0]:
+            continue
+        data = os.read(self._raw.fileno(), len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
 @contextmanager
 def _open(name: str) -> Iterator[BinaryIO | gzip.GzipFile]:
     with nullcontext(sys.stdin.buffer) if name == STDIN else Path(name).open("rb") as raw:
-        buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)  # type: ignore[type-var]
+        ends = stat.S_ISREG(os.fstat(raw.fileno()).st_mode)
+        buffered = cast("io.BufferedReader", raw) if ends else io.BufferedReader(_Waiting(raw))
         head = buffered.peek(4)[:4]
         if head.startswith(b"\x1f\x8b"):
             yield gzip.GzipFile(fileobj=buffered, mode="rb")

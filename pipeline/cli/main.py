@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli import commands_store, options
-from pipeline.cli.options import Output
+from pipeline.cli.options import Config, Output
 from pipeline.errors import CaptureError, HeadwaterError, SignatureError, UsageError
 
 app = typer.Typer(
@@ -46,6 +46,7 @@ def replay(
     restart_every: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Save, tear down and restore after so many records.")
     ] = None,
+    config: Config = None,
     verbose: Verbose = False,
 ) -> None:
     """Replay a recorded outage and say what broke first."""
@@ -53,9 +54,9 @@ def replay(
     from pipeline.runtime.replay import Options
 
     form = options.output(output)
-    found = show.replay(capture, rules, Options(batch_rows, shuffle, restart_every), form)
+    found = show.replay(capture, rules, Options(batch_rows, shuffle, restart_every), form, config)
     show.incidents(found, output=form, near_misses=near_misses)
-    show.troubles(found.troubles, verbose=verbose)
+    show.troubles(found.troubles, found.counts, verbose=verbose)
 
 
 @app.command(short_help="Say what any log text is evidence of.")
@@ -63,12 +64,13 @@ def scan(
     files: Annotated[list[str], typer.Argument(metavar="FILE", help="Log files, folders, or - for standard input.")],
     rules: Rules = None,
     output: Output = "tree",
+    config: Config = None,
     verbose: Verbose = False,
 ) -> None:
     """Say what any log text is evidence of: kubectl logs, kubectl get events, dmesg, journalctl, log files."""
     from pipeline.cli import show_scan
 
-    show_scan.scan(files, rules, output=options.output(output), verbose=verbose)
+    show_scan.scan(files, rules, output=options.output(output), verbose=verbose, config=config)
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """Options that several commands have."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -7,6 +8,13 @@ import typer
 from pipeline.errors import UsageError
 
 Output = Annotated[str, typer.Option("--output", "-o", metavar="FORM", help="tree for people, json for machines.")]
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", metavar="FILE", help="Configuration of which `parsers` (what writes which format) and `rules` are used."
+    ),
+]
 
 
 def output(name: str) -> str:

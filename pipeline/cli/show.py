@@ -1,7 +1,7 @@
 """Replays on the terminal: as JSON lines, or as the tree of causes."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -11,15 +11,19 @@ from pipeline.errors import CaptureError
 from pipeline.model import public as form
 from pipeline.runtime import check as checking
 from pipeline.runtime import replay as replaying
+from pipeline.runtime import sites
 from pipeline.signatures import load
 
 
-def replay(capture: Path, rules: list[Path] | None, options: replaying.Options, output: str) -> replaying.Replay:
+def replay(
+    capture: Path, rules: list[Path] | None, options: replaying.Options, output: str, config: Path | None = None
+) -> replaying.Replay:
     """Replay, with a progress bar where a person waits."""
-    ruleset = load.load(parsers.vocabulary(), paths.rules(rules))
+    site = sites.read(config)
+    ruleset = load.load(parsers.vocabulary(), paths.rules(rules) or site.rules)
     paths.capture(capture)
     if output == "json" or not sys.stderr.isatty():
-        return replaying.run(capture, ruleset, options=options)
+        return replaying.run(capture, ruleset, options=options, names=site.names)
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
     from pipeline.cli import tree
@@ -28,7 +32,7 @@ def replay(capture: Path, rules: list[Path] | None, options: replaying.Options, 
     bar = Progress(TextColumn("reading"), BarColumn(), DownloadColumn(), console=tree.console(stderr=True), transient=True)
     with bar:
         task = bar.add_task("reading", total=size)
-        return replaying.run(capture, ruleset, options=options, progress=lambda taken: bar.advance(task, taken))
+        return replaying.run(capture, ruleset, options=options, names=site.names, progress=lambda taken: bar.advance(task, taken))
 
 
 def demo() -> None:
@@ -68,12 +72,23 @@ def incidents(found: replaying.Replay, *, output: str, near_misses: bool) -> Non
         out.print(f"{near} came near; --near-misses shows them.")
 
 
-def troubles(lines: Sequence[str], *, verbose: bool) -> None:
-    """What could not be used of the input: one line, or all of them."""
-    if lines and verbose:
-        print("\n".join(lines), file=sys.stderr)
+def troubles(lines: Sequence[str], counts: Mapping[tuple[str, str], int], *, verbose: bool) -> None:
+    """What could not be used of the input: one line, or all of them and what was read by format."""
+    if verbose:
+        print("\n".join([*lines, *_by_format(counts)]), file=sys.stderr)
     elif lines:
         print(f"{len(lines)} kinds of input could not be used; --verbose lists them", file=sys.stderr)
+
+
+def _by_format(counts: Mapping[tuple[str, str], int]) -> list[str]:
+    """Lines read, and of those that a rule may want, how many were understood."""
+    read = [f"{label}: {number:,} lines read" for (metric, label), number in sorted(counts.items()) if metric == "lines"]
+    names = sorted({label for metric, label in counts if metric in ("rows", "plain")})
+    wanted = {name: (counts.get(("rows", name), 0), counts.get(("plain", name), 0)) for name in names}
+    return read + [
+        f"{name}: of the lines that a rule may want, {understood:,} understood and {plain:,} kept as plain text"
+        for name, (understood, plain) in wanted.items()
+    ]
 
 
 def check(captures: Sequence[Path], rules: list[Path] | None) -> int:

@@ -1,7 +1,6 @@
 """What a scan found, on the terminal or as JSON."""
 
 import json
-import signal
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,19 +10,20 @@ from pipeline import parsers
 from pipeline.cli import paths, show, tree
 from pipeline.model import public as form
 from pipeline.runtime import scan as scanning
+from pipeline.runtime import sites
 from pipeline.signatures import load, templates
 
 
-def scan(names: list[str], rules: list[Path] | None, *, output: str, verbose: bool) -> None:
+def scan(names: list[str], rules: list[Path] | None, *, output: str, verbose: bool, config: Path | None = None) -> None:
     """Scan and print."""
-    # Polars has the system restart calls that a signal interrupts: Ctrl-C would wait for the next line of standard input.
-    signal.siginterrupt(signal.SIGINT, True)  # noqa: FBT003 (the standard library takes it by place alone)
-    found = scanning.run(paths.files(names), load.load(parsers.vocabulary(), paths.rules(rules)), now=datetime.now(UTC))
+    site = sites.read(config)
+    ruleset = load.load(parsers.vocabulary(), paths.rules(rules) or site.rules)
+    found = scanning.run(paths.files(names), ruleset, now=datetime.now(UTC), names=site.names)
     if output == "json":
         print(json.dumps(_as_dict(found), ensure_ascii=False))
     else:
         _print(found)
-    show.troubles(found.troubles, verbose=verbose)
+    show.troubles(found.troubles, found.counts, verbose=verbose)
 
 
 def _as_dict(found: scanning.Scan) -> dict[str, object]:

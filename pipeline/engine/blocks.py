@@ -97,12 +97,12 @@ def _bounds(batches: Sequence[RawBatch]) -> list[int]:
     return ends
 
 
-def build(batches: Iterable[RawBatch]) -> list[Block]:
+def build(batches: Iterable[RawBatch], names: routing.Names) -> list[Block]:
     """Blocks of the batches, in a stable order. Kernel records stay whole: a continuation line is glued to its record."""
     grouped: dict[tuple[str | None, str | None], list[RawBatch]] = defaultdict(list)
     for batch in batches:
         if batch.data:
-            grouped[batch.stream.envelope, routing.format_of_stream(batch.stream)].append(batch)
+            grouped[batch.stream.envelope, names.format_of_stream(batch.stream)].append(batch)
     return [_block(envelope, fmt, found) for (envelope, fmt), found in grouped.items()]
 
 

@@ -23,13 +23,14 @@ EVENTS = "k8s.events"
 GATHER = 500_000
 """Lines read between two passes over the candidates among them."""
 NAMES = ("container.name", "container.image.name", "k8s.pod.app", "process.name", "k8s.pod.name")
-"""The columns by which a format is known without looking at the text, in the order of `routing.format_of`."""
+"""The columns by which a format is known without looking at the text, in the order of `routing.NAMES`."""
 
 
 class Candidates:
     """Unwrapped rows with identity and owner, and the detections that may match them."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: routing.Names) -> None:
+        self._names = names
         self.active: set[str] = set()
         self.lines = 0
         self._waiting: list[pl.DataFrame] = []
@@ -45,7 +46,7 @@ class Candidates:
         if rows.is_empty():
             return
         self._streams.update(streams)
-        named = rows.with_columns(hints(rows, hint), pl.lit(now, columns.TIME).alias("observed"))
+        named = rows.with_columns(hints(rows, hint, self._names), pl.lit(now, columns.TIME).alias("observed"))
         self._waiting.append(owned(named.drop("line", "partial", "format"), source))
 
     def add_raw(self, block: Block, lines: pl.Series, now: datetime) -> None:
@@ -94,7 +95,7 @@ class Candidates:
         filled = fill_owner(rows.join(codes, on="_stream", how="left", maintain_order="left"), writers).with_columns(raw["_hint"])
         parts = []
         for (hint,), part in filled.group_by("_hint", maintain_order=True):
-            named = part.with_columns(hints(part, None if hint is None else str(hint)))
+            named = part.with_columns(hints(part, None if hint is None else str(hint), self._names))
             parts.append(named.drop("line", "partial", "format", "_seg", "_hint"))
         return parts
 
@@ -136,12 +137,12 @@ def _note(unread: pl.DataFrame, name: str | None, state: State) -> None:
     state.samples_of_trouble.setdefault(("unparsed", EVENTS), unread["message"][0][:200])
 
 
-def hints(rows: pl.DataFrame, hint: str | None) -> pl.Expr:
+def hints(rows: pl.DataFrame, hint: str | None, names: routing.Names) -> pl.Expr:
     """The format of each row as far as names tell: the envelope's word, the stream's, then the usual names."""
     if hint is not None:
         return pl.coalesce("format", pl.lit(hint)).alias("_format")
     distinct = rows.select(NAMES).unique()
-    formats = [routing.format_of(*row) for row in distinct.iter_rows()]
+    formats = [names.format_of(*row) for row in distinct.iter_rows()]
     named = distinct.with_columns(pl.Series("_named", formats, dtype=pl.String))
     joined = rows.join(named, on=NAMES, how="left", nulls_equal=True, maintain_order="left")
     return pl.coalesce("format", pl.lit(joined["_named"])).alias("_format")

@@ -23,6 +23,7 @@ from pipeline.engine.correlate import SKEW, Correlator, look_back
 from pipeline.engine.incidents import Span
 from pipeline.engine.intake import Intake
 from pipeline.engine.matching import Matcher
+from pipeline.engine.routing import Names
 from pipeline.engine.state import Limits, State
 from pipeline.engine.times import by_minute
 from pipeline.engine.views import Views
@@ -39,8 +40,9 @@ from pipeline.signatures.ruleset import RuleSet
 class Engine:
     """One cluster's detection for one rule set.
 
-    `cache` is a folder for compiled scan databases (safe to delete). `floor` (microseconds) is the time of rows without a
-    time while no dated row was seen; `trusting` takes every time as it is, however lone.
+    `cache` is a folder for compiled scan databases (safe to delete). `floor` (microseconds) is the time of rows without a time
+    while no dated row was seen; `trusting` takes every time as it is, however lone. `names` are a site's own words for what
+    writes which format.
     """
 
     def __init__(  # noqa: PLR0913 (what a caller may choose, by keyword)
@@ -53,6 +55,7 @@ class Engine:
         cache: Path | None = None,
         floor: int = 0,
         trusting: bool = False,
+        names: Names | None = None,
     ) -> None:
         self.cluster = cluster
         self._floor = floor
@@ -60,7 +63,7 @@ class Engine:
         self.state.clocks.trusting = self.state.clocks.trusting or trusting
         self._ruleset = ruleset
         self._limits = limits or Limits()
-        self._intake = Intake(ruleset, limits=self._limits, cache=cache)
+        self._intake = Intake(ruleset, names or Names(), limits=self._limits, cache=cache)
         self._matcher = Matcher(ruleset, {**columns.COMMON, **columns.TOPOLOGY, **columns.DERIVED, **parsers.columns()})
         self._views = Views(ruleset, self.state)
         self._plans = aggregate.plans(ruleset)
@@ -186,12 +189,20 @@ class Engine:
         return pickle.dumps((self._ruleset.digest, self.cluster, self.state))
 
     @classmethod
-    def restore(cls, saved: bytes, ruleset: RuleSet, *, limits: Limits | None = None, cache: Path | None = None) -> "Engine":
+    def restore(
+        cls,
+        saved: bytes,
+        ruleset: RuleSet,
+        *,
+        limits: Limits | None = None,
+        cache: Path | None = None,
+        names: Names | None = None,
+    ) -> "Engine":
         """An engine that goes on where `snapshot` was taken. Raises StateError for a state of other rules."""
         digest, cluster, state = pickle.loads(saved)  # noqa: S301 (our own checkpoint)
         if digest != ruleset.digest:
             raise StateError("restoring a checkpoint: it was made with other rules; start anew or use those rules")
-        return cls(ruleset, cluster=cluster, state=state, limits=limits, cache=cache)
+        return cls(ruleset, cluster=cluster, state=state, limits=limits, cache=cache, names=names)
 
     def _objects(self, batch: RawBatch) -> None:
         """Topology records: versions of objects, and when they were seen."""

@@ -38,7 +38,7 @@ Counts = list[tuple[str, pl.DataFrame]]
 class Intake:
     """Reads raw batches for one rule set; what it finds waits in `candidates`."""
 
-    def __init__(self, ruleset: RuleSet, *, limits: Limits, cache: Path | None = None) -> None:
+    def __init__(self, ruleset: RuleSet, names: routing.Names, *, limits: Limits, cache: Path | None = None) -> None:
         texts = {name: found.literals for name, found in ruleset.detections.items() if found.literals}
         literals, numbers = scan.index({**texts, "": frozenset(PARTS)})
         self._parts = frozenset(numbers.pop(""))
@@ -52,12 +52,13 @@ class Intake:
         self._counters = [Counter(plan) for plan in aggregate.plans(ruleset)]
         self._counted_formats = tuple(sorted({counter.plan.format for counter in self._counters}))
         self._limits = limits
-        self.candidates = Candidates()
+        self.candidates = Candidates(names)
+        self._writers = names
 
     def read(self, batches: Iterable[RawBatch], state: State, now: datetime) -> Counts:
         """Take batches in; `state` receives clocks, partial lines and counters of trouble. Gives counts by plan."""
         counts: Counts = []
-        for block in blocks.build(batches):
+        for block in blocks.build(batches, self._writers):
             label = block.format or block.envelope or "unknown"
             state.counts["lines", label] += len(block.lines)
             self.candidates.lines += len(block.lines)
@@ -185,7 +186,8 @@ class Intake:
         if not self._counters or rows.is_empty():
             return []
         looks = routing.format_expr(pl.col("message"))
-        named = rows.with_columns(hints(rows, block.format)).with_columns(pl.coalesce("_format", looks).alias("_format"))
+        hinted = rows.with_columns(hints(rows, block.format, self._writers))
+        named = hinted.with_columns(pl.coalesce("_format", looks).alias("_format"))
         of_interest = named.filter(pl.col("_format").is_in(self._counted_formats))
         counts: Counts = []
         for (name,), part in of_interest.group_by("_format", maintain_order=True):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.engine.engine import Engine
+from pipeline.engine.routing import Names
 from pipeline.model.incident import Incident
 from pipeline.model.stream import RawBatch, Stream
 from pipeline.runtime import memory, merge
@@ -41,12 +42,19 @@ class Options:
     restart_every: int | None = None
 
 
-def run(path: Path, ruleset: RuleSet, *, options: Options | None = None, progress: Callable[[int], None] | None = None) -> Replay:
+def run(
+    path: Path,
+    ruleset: RuleSet,
+    *,
+    options: Options | None = None,
+    names: Names | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Replay:
     """Replay the capture in a folder. Raises CaptureError when it cannot be read; `progress` is told the bytes taken in."""
     options = options or Options()
     memory.keep_blocks()
     capture = import_module("connectors.sources.capture").open_capture(path)
-    engine = Engine(ruleset, cluster=capture.cluster, cache=load.cache_folder())
+    engine = Engine(ruleset, cluster=capture.cluster, cache=load.cache_folder(), names=names)
     engine.feed(_nodes(capture))
     files = [(file.stream, _reader(capture, file)) for file in capture.files]
     since_restart = 0
@@ -54,7 +62,7 @@ def run(path: Path, ruleset: RuleSet, *, options: Options | None = None, progres
         engine.feed(batches)
         since_restart += sum(batch.data.count(b"\n") for batch in batches)
         if options.restart_every and since_restart >= options.restart_every:
-            engine = Engine.restore(engine.snapshot(), ruleset, cache=load.cache_folder())
+            engine = Engine.restore(engine.snapshot(), ruleset, cache=load.cache_folder(), names=names)
             since_restart = 0
         if progress:
             progress(sum(len(batch.data) for batch in batches))

@@ -10,6 +10,7 @@ from pathlib import PurePath
 
 from pipeline.engine.engine import Engine
 from pipeline.engine.enrich import UNKNOWN
+from pipeline.engine.routing import Names
 from pipeline.model.incident import Incident
 from pipeline.model.stream import RawBatch, Stream
 from pipeline.parsers import kubectl
@@ -39,22 +40,24 @@ class Scan:
     incidents: list[Incident]
     seen: list[Seen]
     formats: dict[str, int]
+    counts: dict[tuple[str, str], int]
     troubles: list[str] = field(default_factory=list)
 
 
-def run(names: list[str], ruleset: RuleSet, *, now: datetime) -> Scan:
+def run(files: list[str], ruleset: RuleSet, *, now: datetime, names: Names | None = None) -> Scan:
     """Scan files (or `-`). A line without a time is of the moment of the newest dated line before it, else of `now`."""
-    files = import_module("connectors.logfiles").open_files(names)
-    engine = Engine(ruleset, cache=load.cache_folder(), floor=round(now.timestamp() * 1_000_000), trusting=True)
-    for name in files.names:
-        for batch in _batches(name, files.blocks(name), now):
+    opened = import_module("connectors.logfiles").open_files(files)
+    engine = Engine(ruleset, cache=load.cache_folder(), floor=round(now.timestamp() * 1_000_000), trusting=True, names=names)
+    for name in opened.names:
+        for batch in _batches(name, opened.blocks(name), now):
             engine.feed([batch])
     engine.finish()
     found = engine.incidents()
     counts = engine.evidence()
     formats = {label: number for (metric, label), number in engine.state.counts.items() if metric == "rows"}
     lines = sum(number for (metric, _), number in engine.state.counts.items() if metric == "lines")
-    return Scan(lines, found, _seen(ruleset, counts), formats, [*files.troubles, *troubles(engine)])
+    wrong = [*opened.troubles, *troubles(engine)]
+    return Scan(lines, found, _seen(ruleset, counts), formats, dict(engine.state.counts), wrong)
 
 
 def _batches(name: str, blocks: Iterator[bytes], now: datetime) -> Iterator[RawBatch]:

@@ -398,6 +398,30 @@ def test_scan_reads_standard_input(rules: Path, root: Path) -> None:
     assert "look at it" in done.stdout
 
 
+def test_a_site_has_its_own_rules_and_formats(tmp_path: Path, rules: Path, root: Path) -> None:
+    """`--config` names them; what is wrong with it is said at its place."""
+    config = tmp_path / "headwater.yaml"
+    config.write_text(f"rules: [{rules / 'node/cannot-resolve'}]\nparsers: [{{format: klog, container: odd}}]\n")
+    text = "Temporary failure in name resolution\n" * 2
+    done = headwater("scan", "-", "--config", config, "-o", "json", root=root, stdin=text)
+    assert "cannot-resolve" in [seen["signature"] for seen in json.loads(done.stdout)["evidence"]]
+    config.write_text("parsers: [{formt: klog}]\n")
+    wrong = headwater("scan", "-", "--config", config, root=root, stdin=text)
+    assert wrong.returncode == 1
+    assert f"{config}:1:12: unknown key 'formt'; did you mean 'format'?" in wrong.stderr
+    config.write_text("parsers: [{format: klogg}]\n")
+    assert "there is no format 'klogg'; did you mean 'klog'" in headwater("scan", "-", "--config", config, root=root).stderr
+
+
+def test_verbose_says_what_was_read_by_format(rules: Path, root: Path) -> None:
+    """Lines by what wrote them, and how many of those that a rule wanted were understood."""
+    done = headwater("replay", "tests/captures/conntrack-table-full", "--rules", rules, "--verbose", root=root)
+    assert re.search(r"^coredns: [\d,]+ lines read$", done.stderr, re.MULTILINE)
+    assert re.search(
+        r"^kernel: of the lines that a rule may want, [\d,]+ understood and 0 kept as plain text$", done.stderr, re.MULTILINE
+    )
+
+
 def test_scan_of_nothing_known(rules: Path, root: Path) -> None:
     """Lines without meaning are counted, an empty input is none, and neither is an error."""
     for text, number in (("all is well\n" * 7, "7 lines"), ("", "0 lines"), ("\x00\x00\n\xff", "2 lines")):
