@@ -174,7 +174,7 @@ def _worded(incident: Incident, ruleset: RuleSet) -> Incident:
     return replace(
         incident,
         summary=templates.render(signature.alert.annotations.get("summary", incident.title), values),
-        first_aid=tuple(templates.render(text, values) for text in signature.first_aid),
-        fix=tuple(templates.render(text, values) for text in signature.fix),
+        first_aid=tuple(templates.command(text, values) for text in signature.first_aid),
+        fix=tuple(templates.command(text, values) for text in signature.fix),
         values=values,
     )
