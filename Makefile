@@ -11,7 +11,7 @@ PYTHON ?= $(shell $(find_python))
 BIN := .venv/bin
 LOCKED := .venv/.locked
 READY := .venv/.ready
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= -n auto
 LINT_PATHS := pipeline connectors tests .ci
 lock_options := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
     --custom-compile-command "make lock" --no-emit-index-url --no-emit-find-links
@@ -24,7 +24,7 @@ help:  ## Say what can be made
 demo: $(READY)  ## Replay a recorded disaster and print its cause tree
 	$(BIN)/headwater demo
 
-test: lint $(READY)  ## Everything that CI runs: format, lint, types, import contracts, tests
+test: lint $(READY)  ## Format, lint, types, import contracts, tests; CI=true adds the long ones
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 quick: lint $(READY)  ## The same without the tests that take long

@@ -43,6 +43,16 @@ def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
         yield server
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the long searches to CI, or to whoever asks for them by their mark."""
+    if os.environ.get("CI") or "slow" in config.getoption("markexpr"):
+        return
+    long = pytest.mark.skip(reason="long; runs where CI=true, or with -m slow")
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(long)
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The root of the repository."""

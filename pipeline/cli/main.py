@@ -46,16 +46,21 @@ def replay(
     restart_every: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Save, tear down and restore after so many records.")
     ] = None,
+    keep: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Keep the incidents in this store, for `show`, `search` and `similar`.")
+    ] = None,
     config: Config = None,
     verbose: Verbose = False,
 ) -> None:
     """Replay a recorded outage and say what broke first."""
-    from pipeline.cli import show
+    from pipeline.cli import show, stores
     from pipeline.runtime.replay import Options
 
     form = options.output(output)
     found = show.replay(capture, rules, Options(batch_rows, shuffle, restart_every), form, config)
     show.incidents(found, output=form, near_misses=near_misses)
+    if keep is not None:
+        stores.keep(found, keep)
     show.troubles(found.troubles, found.counts, verbose=verbose)
 
 

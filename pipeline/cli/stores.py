@@ -7,7 +7,9 @@ from pathlib import Path
 from pipeline import contracts
 from pipeline.cli import paths
 from pipeline.contracts.store import Query, Store, Stored
+from pipeline.engine.lifecycle import Book
 from pipeline.errors import StoreError, UsageError, closest, nearest
+from pipeline.runtime.replay import Replay
 
 SHORTEST = 6
 """Letters of an id that are enough where no other begins with them."""
@@ -22,8 +24,24 @@ def opened(file: Path | None, state: Path) -> Iterator[Store]:
     if not path.exists():
         hint = paths.hint(path) or "; name one with --store, or the state folder of the service with --state"
         raise StoreError(f"opening the store {path}: there is no such file{hint}")
+    with _open(path) as store:
+        yield store
+
+
+def keep(found: Replay, file: Path) -> None:
+    """Put the incidents of a replay among those of a store, which is made where there is none."""
+    book = Book()
+    now = max((incident.last for incident in found.incidents), default=0)
+    book.update(found.incidents, now)
+    with _open(file) as store:
+        store.save(list(book.records.values()), now)
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[Store]:
     module = contracts.find("stores", "sqlite")
-    store: Store = module.create(module.Settings(path=path), contracts.Context(cluster="", state=state, name="store"))
+    context = contracts.Context(cluster="", state=path.parent, name="store")
+    store: Store = module.create(module.Settings(path=path), context)
     try:
         yield store
     finally:

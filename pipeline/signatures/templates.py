@@ -25,7 +25,7 @@ def render(template: str, values: Mapping[str, str]) -> str:
 def command(template: str, values: Mapping[str, str]) -> str:
     """As `render`, for commands that people paste into a shell: a value that is more than a plain name stays out of it.
 
-    Values come from log lines and anybody's objects. Quoting was refused: a template may have quotes around the place already, and a
-    quoted quote would end them.
+    Values come from log lines and anybody's objects. Quoting was refused: a template may have quotes around the place already,
+    and a quoted quote would end them.
     """
     return render(template, {key: value for key, value in values.items() if _PLAIN.fullmatch(value)})

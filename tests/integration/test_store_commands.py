@@ -241,3 +241,15 @@ def test_a_terminal_gets_colour_unless_it_is_not_wanted(command: str, made: Path
     assert not COLOUR.search(in_terminal(*command.split(), root=root, HEADWATER_STATE=str(made), NO_COLOR="1"))
     if command != "stats":
         assert COLOUR.search(in_terminal(*command.split(), root=root, HEADWATER_STATE=str(made)))
+
+
+def test_a_replay_is_kept_and_found_again(tmp_path: Path, root: Path) -> None:
+    """Once, however often it is replayed; its evidence can be searched."""
+    kept = tmp_path / "new" / "incidents.db"
+    for _ in range(2):
+        done = headwater("replay", "tests/captures/conntrack-table-full", "--keep", kept, "-o", "json", root=root)
+        assert done.returncode == 0, done.stderr
+    found = headwater("search", "table full", "--store", kept, "-o", "json", root=root)
+    assert [json.loads(line)["incident"]["signature"] for line in found.stdout.splitlines()][:1] == ["conntrack-table-full"]
+    listed = headwater("incidents", "--store", kept, "-o", "json", root=root).stdout.splitlines()
+    assert len(listed) == 1
