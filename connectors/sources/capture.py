@@ -11,29 +11,39 @@ goes on. Plain, `.gz` and `.zst` files. Symbolic links that lead out of the fold
     nodes/<node>/proc.jsonl          counters
     nodes/<node>/var/log/pods/<ns>_<pod>_<uid>/<container>/<n>.log
     streams/<name>.jsonl             what a log shipper delivered
+
+As a source, the files are merged by time and given at a chosen speed. Where a recording says nothing for more than `GAP`
+seconds, the pause is left out.
 """
 
 import gzip
+import json
 import os
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
 import zstandard
+from pydantic import BaseModel, ConfigDict, Field
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from connectors.compressed import zstd
-from pipeline.errors import CaptureError
+from pipeline.contracts import Context
+from pipeline.contracts.source import Position, SourceStatus, Trouble
+from pipeline.errors import CaptureError, ConfigError, SourceError
+from pipeline.model import linetime
 from pipeline.model.stream import RawBatch, Stream
 
 BLOCK = 8 << 20
 LONGEST = 32 << 20
 """Bytes without a line break after which a line is cut: memory must stay bounded whatever the file holds."""
+GAP = 60.0
+FOREVER = 2**62
 _POD = re.compile(
     r"nodes/(?P<node>[^/]+)/var/log/pods/(?P<namespace>[^_/]+)_(?P<pod>[^_/]+)_(?P<uid>[^/]+)/(?P<container>[^/]+)/[^/]+\.log[^/]*$"
 )
@@ -72,6 +82,18 @@ class Capture:
                 yield from self._blocks(file, handle, block)
         except _READING as error:
             self._trouble(file, f"{_why(error)}; what came before it was read")
+
+    def topology(self) -> list[RawBatch]:
+        """The nodes that capture.yaml names, as objects: it may be all that says which zone they are in."""
+        records = []
+        for name, facts in self.nodes.items():
+            boot = facts.get("boot_time")
+            at = boot.isoformat() if isinstance(boot, datetime) else str(boot or "1970-01-01T00:00:00Z")
+            labels = {"topology.kubernetes.io/zone": facts["zone"]} if facts.get("zone") else {}
+            node = {"kind": "Node", "metadata": {"name": name, "labels": labels}}
+            records.append(json.dumps({"at": at, "type": "ADDED", "object": node}))
+        data = "".join(f"{record}\n" for record in records).encode()
+        return [RawBatch(Stream("capture.yaml", None, "k8s.objects"), data)] if records else []
 
     def _blocks(self, file: File, handle: IO[bytes] | gzip.GzipFile, block: int) -> Iterator[RawBatch]:
         rest, offset = b"", 0
@@ -225,3 +247,139 @@ def _boot(capture: Capture, node: str) -> datetime | None:
     if not isinstance(value, datetime):
         return None
     return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+class Settings(BaseModel):
+    """Which recording, and how fast: 1 as it was recorded, 0 as fast as it can be read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: Path
+    speed: float = Field(1.0, ge=0)
+
+
+@dataclass(slots=True)
+class _Cursor:
+    """A file while it is given out: the block at hand, up to which time it is known, and how many bytes were given."""
+
+    stream: Stream
+    open: Callable[[int], Iterator[RawBatch]]
+    given: int = 0
+    last: int = 0
+    batch: RawBatch | None = None
+    done: bool = False
+    _blocks: Iterator[RawBatch] | None = None
+
+    def fill(self, block: int) -> None:
+        """Have a block at hand, if there is one. What was given before is passed over."""
+        if self._blocks is None:
+            self._blocks = self.open(block)
+        while self.batch is None and not self.done:
+            batch = next(self._blocks, None)
+            self.done = batch is None
+            if batch is not None and batch.offset + len(batch.data) > self.given:
+                passed = max(0, self.given - batch.offset)
+                self.batch = RawBatch(batch.stream, batch.data[passed:], batch.offset + passed)
+                self.last = max(self.last, linetime.last(self.batch) or self.last)
+
+    def take(self, horizon: int) -> RawBatch | None:
+        """The records up to a time."""
+        batch = self.batch
+        if batch is None:
+            return None
+        at = len(batch.data) if self.last <= horizon else linetime.split(batch, horizon)
+        self.batch = RawBatch(batch.stream, batch.data[at:], batch.offset + at) if at < len(batch.data) else None
+        self.given = batch.offset + at
+        return RawBatch(batch.stream, batch.data[:at], batch.offset) if at else None
+
+
+class Recorded:
+    """A capture as a source."""
+
+    rereadable = True
+    live = False
+
+    def __init__(self, capture: Capture, speed: float) -> None:
+        self._capture, self._speed = capture, speed
+        self._told = 0
+        self._reset({})
+
+    def poll(self, budget: int, now: float) -> Sequence[RawBatch]:
+        """The records whose time has come, of all files up to the same time."""
+        block = min(BLOCK, max(64 << 10, budget // len(self._cursors)))
+        for cursor in self._cursors:
+            cursor.fill(block)
+        ahead = [cursor for cursor in self._cursors if cursor.batch]
+        if not ahead:
+            return []
+        slowest = min(ahead, key=lambda cursor: cursor.last)
+        horizon = min(slowest.last, self._paced(ahead, now))
+        return [batch for cursor in ahead if (batch := cursor.take(horizon))]
+
+    def position(self) -> Position:
+        """The bytes given of each file."""
+        return {"files": {cursor.stream.id: cursor.given for cursor in self._cursors if cursor.given}}
+
+    def seek(self, position: Position) -> None:
+        """Go on there."""
+        given = position.get("files")
+        if not isinstance(given, dict) or not all(isinstance(number, int) for number in given.values()):
+            raise SourceError(
+                f"going on with the capture {self._capture.root}: {dict(position)} is no position of it; begin anew"
+            )
+        self._reset(given)
+
+    def commit(self, position: Position) -> None:
+        """A recording stays."""
+
+    def troubles(self) -> Sequence[Trouble]:
+        """What could not be read."""
+        found, self._told = self._capture.troubles[self._told :], len(self._capture.troubles)
+        return [Trouble("unreadable", str(self._capture.root), text) for text in found]
+
+    def status(self) -> SourceStatus:
+        """Alive until its end."""
+        return SourceStatus(not self.finished(), None, len(self._cursors))
+
+    def finished(self) -> bool:
+        """Whether all was given."""
+        return all(cursor.done and not cursor.batch for cursor in self._cursors)
+
+    def close(self) -> None:
+        """Let the files go."""
+        self._reset({})
+
+    def _reset(self, given: Mapping[str, int]) -> None:
+        self._anchor: tuple[float, int] | None = None
+        readers = [(batch.stream, _once(batch)) for batch in self._capture.topology()]
+        readers += [(file.stream, _reader(self._capture, file)) for file in self._capture.files]
+        self._cursors = [_Cursor(stream, read, given.get(stream.id, 0)) for stream, read in readers]
+
+    def _paced(self, ahead: Sequence[_Cursor], now: float) -> int:
+        """The time that the recording has come to."""
+        if not self._speed:
+            return FOREVER
+        following = min((linetime.first(cursor.batch) or 0) for cursor in ahead if cursor.batch)
+        if self._anchor is None:
+            self._anchor = (now, following)
+        begun, at = self._anchor
+        reached = at + round((now - begun) * self._speed * 1e6)
+        if following > reached + GAP * 1e6:
+            self._anchor, reached = (now, following), following
+        return reached
+
+
+def _once(batch: RawBatch) -> Callable[[int], Iterator[RawBatch]]:
+    return lambda _: iter([batch])
+
+
+def _reader(capture: Capture, file: File) -> Callable[[int], Iterator[RawBatch]]:
+    return lambda block: capture.read(file, block=block)
+
+
+def create(settings: Settings, context: Context) -> Recorded:
+    """Play a recording. Raises ConfigError where there is none."""
+    try:
+        return Recorded(open_capture(settings.path), settings.speed)
+    except CaptureError as error:
+        raise ConfigError(f"{context.name}: {error}") from error

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from pipeline.model import linetime
 from pipeline.model.stream import RawBatch, Stream
-from pipeline.runtime import linetime
 
 BUDGET = 24 << 20
 """Bytes read ahead over all files."""
@@ -45,7 +45,7 @@ class _Cursor:
         if self.batch is None:
             self.done = True
         else:
-            self.last = max(self.last, _last_time(self.batch) or self.last)
+            self.last = max(self.last, linetime.last(self.batch) or self.last)
 
     def take(self, horizon: int) -> RawBatch | None:
         """What lies up to the horizon."""
@@ -55,7 +55,7 @@ class _Cursor:
         if self.last <= horizon + AHEAD:
             self.batch = None
             return batch
-        at = _split(batch, horizon)
+        at = linetime.split(batch, horizon)
         if at == 0:
             return None
         self.batch = RawBatch(batch.stream, batch.data[at:], batch.offset + at)
@@ -86,33 +86,6 @@ def _is_last(cursor: _Cursor) -> bool:
         cursor.following = next(cursor.blocks, None)
         cursor.done = cursor.following is None
     return cursor.following is None
-
-
-def _last_time(batch: RawBatch) -> int | None:
-    end = len(batch.data)
-    for _ in range(20):
-        begin = batch.data.rfind(b"\n", 0, max(0, end - 1)) + 1
-        at = linetime.of(batch.data[begin:end], batch.stream)
-        if at is not None or begin == 0:
-            return at
-        end = begin
-    return None
-
-
-def _split(batch: RawBatch, horizon: int) -> int:
-    """The byte at which records later than the horizon begin, by bisection (times that run backwards make it rough)."""
-    low, high = 0, len(batch.data)
-    while low < high:
-        middle = batch.data.rfind(b"\n", low, (low + high) // 2) + 1 or low
-        end = batch.data.find(b"\n", middle) + 1 or len(batch.data)
-        at = linetime.of(batch.data[middle:end], batch.stream)
-        if at is None or at <= horizon:
-            low = end
-        else:
-            high = middle
-    while low < len(batch.data) and batch.data[low : low + 1] == b" ":  # a kernel record keeps its continuation
-        low = batch.data.find(b"\n", low) + 1 or len(batch.data)
-    return low
 
 
 @dataclass(slots=True)

@@ -1,9 +1,7 @@
 """A capture through the engine, from the folder to the incidents at its end."""
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -55,7 +53,7 @@ def run(
     memory.keep_blocks()
     capture = import_module("connectors.sources.capture").open_capture(path)
     engine = Engine(ruleset, cluster=capture.cluster, cache=load.cache_folder(), names=names)
-    engine.feed(_nodes(capture))
+    engine.feed(capture.topology())
     files = [(file.stream, _reader(capture, file)) for file in capture.files]
     since_restart = 0
     for batches in _batches(files, options):
@@ -85,19 +83,6 @@ def _batches(files: list[tuple[Stream, merge.Reader]], options: Options) -> Iter
 
 def _reader(capture: Any, file: Any) -> merge.Reader:
     return lambda block: capture.read(file, block=block)
-
-
-def _nodes(capture: Any) -> list[RawBatch]:
-    """The nodes that capture.yaml names, as topology: it may be all that says which zone they are in."""
-    records = []
-    for name, facts in capture.nodes.items():
-        boot = (facts or {}).get("boot_time")
-        at = boot.isoformat() if isinstance(boot, datetime) else str(boot or "1970-01-01T00:00:00Z")
-        labels = {"topology.kubernetes.io/zone": facts["zone"]} if (facts or {}).get("zone") else {}
-        node = {"kind": "Node", "metadata": {"name": str(name), "labels": labels}}
-        records.append(json.dumps({"at": at, "type": "ADDED", "object": node}))
-    data = "".join(f"{record}\n" for record in records).encode()
-    return [RawBatch(Stream("capture.yaml", None, "k8s.objects"), data)] if records else []
 
 
 def troubles(engine: Engine) -> list[str]:

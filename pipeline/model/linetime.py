@@ -1,12 +1,12 @@
-"""The time of a single raw record, roughly: enough to merge files by time before they are parsed.
+"""The time of a single raw record, roughly: enough to merge files by time, or to pace a recording, before anything is parsed.
 
-Only for the merge (a handful of records a block); events get their times from the parsers.
+Only for a handful of records a block; events get their times from the parsers.
 """
 
 import re
 from datetime import UTC, datetime
 
-from pipeline.model.stream import Stream
+from pipeline.model.stream import RawBatch, Stream
 
 _RFC = rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?"
 _FIRST = re.compile(_RFC)
@@ -30,6 +30,46 @@ def of(record: bytes, stream: Stream) -> int | None:
         found = [at for text in _EVENT.findall(record) if (at := _rfc3339(text)) is not None]
         return max(found, default=None)
     return _anything(record)
+
+
+def first(batch: RawBatch) -> int | None:
+    """The time of the first record of a batch that has one, of the first few."""
+    begin = 0
+    for _ in range(20):
+        end = batch.data.find(b"\n", begin) + 1 or len(batch.data)
+        at = of(batch.data[begin:end], batch.stream)
+        if at is not None or end == len(batch.data):
+            return at
+        begin = end
+    return None
+
+
+def last(batch: RawBatch) -> int | None:
+    """The time of the last record of a batch that has one, of the last few."""
+    end = len(batch.data)
+    for _ in range(20):
+        begin = batch.data.rfind(b"\n", 0, max(0, end - 1)) + 1
+        at = of(batch.data[begin:end], batch.stream)
+        if at is not None or begin == 0:
+            return at
+        end = begin
+    return None
+
+
+def split(batch: RawBatch, horizon: int) -> int:
+    """The byte at which records later than the horizon begin, by bisection (times that run backwards make it rough)."""
+    low, high = 0, len(batch.data)
+    while low < high:
+        middle = batch.data.rfind(b"\n", low, (low + high) // 2) + 1 or low
+        end = batch.data.find(b"\n", middle) + 1 or len(batch.data)
+        at = of(batch.data[middle:end], batch.stream)
+        if at is None or at <= horizon:
+            low = end
+        else:
+            high = middle
+    while low < len(batch.data) and batch.data[low : low + 1] == b" ":  # a kernel record keeps its continuation
+        low = batch.data.find(b"\n", low) + 1 or len(batch.data)
+    return low
 
 
 def _anything(record: bytes) -> int | None:
