@@ -174,6 +174,7 @@ def test_a_small_recording_in_another_wrapping(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_recording_in_another_wrapping(
     capture: Path, shape: str, tmp_path: Path, ruleset: RuleSet, original: Original
