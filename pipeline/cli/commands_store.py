@@ -56,7 +56,15 @@ def incidents(
 
 
 @app.command(short_help="Show one incident: tree, timeline, what to do.")
-def show(identity: Identity, store: File = None, state: State = STATE, output: Output = "tree") -> None:
+def show(
+    identity: Identity,
+    store: File = None,
+    state: State = STATE,
+    sink: Annotated[
+        str | None, typer.Option("--as", metavar="SINK", help="What slack, webhook, ... would be sent of it, instead.")
+    ] = None,
+    output: Output = "tree",
+) -> None:
     """Show one incident: what broke and what hung below it, the evidence of all sources in order of time, what to do, how it
     developed, what people said of it.
     """
@@ -64,7 +72,10 @@ def show(identity: Identity, store: File = None, state: State = STATE, output: O
 
     form = options.output(output)
     with stores.opened(store, state) as opened:
-        show_incident.show(opened, identity, form)
+        if sink is not None:
+            show_incident.as_sent(opened, identity, sink)
+        else:
+            show_incident.show(opened, identity, form)
 
 
 @app.command(short_help="Search titles, evidence, entities and notes.")

@@ -7,9 +7,12 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from pipeline import contracts
 from pipeline.cli import stored, stores, tree
 from pipeline.contracts.store import Feedback, Store, Stored
+from pipeline.errors import ConfigError, UsageError
 from pipeline.model import public, words
+from pipeline.runtime import notify
 
 Form = Mapping[str, Any]
 
@@ -49,6 +52,28 @@ def show(store: Store, identity: str, output: str) -> None:
     _section("What happened", list(_timeline([found.incident, *below.values()])), out)
     _section("How it developed", list(_developed(found)), out)
     _section("What people said", [_said(said) for said in found.feedback], out)
+
+
+def as_sent(store: Store, identity: str, sink: str) -> None:
+    """Print what a sink would send of an incident as it stands. Raises UsageError for a sink that does not exist."""
+    try:
+        module = contracts.find("sinks", sink)
+    except ConfigError as error:
+        raise UsageError(f"--as {sink}: {error}") from error
+    found = stores.incident(store, identity)
+    form = found.incident
+    print(
+        module.render(
+            notify.notification(
+                form,
+                _below(store, form),
+                thread=found.thread,
+                event=notify.event(form, found.revision),
+                revision=found.revision,
+                at=public.microseconds(form["evidence"]["last"]),
+            )
+        )
+    )
 
 
 def _below(store: Store, form: Form) -> dict[str, Form]:

@@ -253,3 +253,17 @@ def test_a_replay_is_kept_and_found_again(tmp_path: Path, root: Path) -> None:
     assert [json.loads(line)["incident"]["signature"] for line in found.stdout.splitlines()][:1] == ["conntrack-table-full"]
     listed = headwater("incidents", "--store", kept, "-o", "json", root=root).stdout.splitlines()
     assert len(listed) == 1
+
+
+@pytest.mark.parametrize("sink", ["slack", "webhook", "alertmanager", "pagerduty", "stdout"])
+def test_what_a_sink_would_send_can_be_seen(sink: str, state: Path, root: Path) -> None:
+    """Before anything is configured; what broke and where stands in it."""
+    shown = said(state, root, "show", "a86efe2d", "--as", sink)
+    assert "Connection tracking table full on node-b" in shown
+
+
+def test_a_sink_that_does_not_exist_is_answered_with_the_nearest(state: Path, root: Path) -> None:
+    """As every slip is."""
+    done = headwater("show", "a86efe2d", "--as", "slak", root=root, HEADWATER_STATE=str(state))
+    assert done.returncode == 2
+    assert "there is no sink of type 'slak'; did you mean 'slack'?" in done.stderr
