@@ -1,7 +1,10 @@
 """`headwater`: the commands. Everything heavy is imported where it is used, so that `--help` is quick."""
 
+import os
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -22,6 +25,11 @@ app = typer.Typer(
 app.add_typer(commands_store.app)
 rules_app = typer.Typer(help="The signatures: list, show, check and test them.", no_args_is_help=True)
 app.add_typer(rules_app, name="rules")
+
+SHOW_CURSOR = b"\x1b[?25h"
+"""A progress bar may have hidden it."""
+INTERRUPTED = 130
+"""Exit status of a command that Ctrl-C ended: 128 and the number of the signal."""
 
 Capture = Annotated[Path, typer.Argument(metavar="CAPTURE", help="Folder of a recorded outage.")]
 Rules = Annotated[
@@ -159,12 +167,18 @@ def rules_test(
     raise typer.Exit(show_rules.mutate(folders, run) if mutate else show_rules.test(folders, rules, run))
 
 
+def _leave(_signal: int, _frame: FrameType | None) -> None:
+    """Ctrl-C: go at once. An exception may come up anywhere, also where Python can only report it (a generator being closed)."""
+    if sys.stderr.isatty():
+        os.write(2, SHOW_CURSOR)
+    os._exit(INTERRUPTED)
+
+
 def main() -> None:
     """The command line; every expected failure is one message, without a traceback."""
+    signal.signal(signal.SIGINT, _leave)
     try:
         app(prog_name="headwater")
-    except KeyboardInterrupt:
-        sys.exit(130)
     except (SignatureError, CaptureError) as error:
         print(error, file=sys.stderr)
         sys.exit(1)
