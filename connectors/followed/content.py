@@ -63,23 +63,35 @@ class Packed:
 
     def __init__(self, fd: int, codec: str) -> None:
         self._fd, self._codec = fd, codec
-        self._reader: IO[bytes] | gzip.GzipFile | None = None
+        self._raw: IO[bytes] | None = None
+        self._reader: io.BufferedReader | gzip.GzipFile | None = None
+        self._failed: BaseException | None = None
         self._begin, self._buffer = 0, b""
 
     def pread(self, size: int, at: int) -> bytes:
         """Bytes at a place."""
         if self._reader is None or at < self._begin:
             self._restart()
-        while (missing := at + size - self._begin - len(self._buffer)) > 0:
-            reached = self._begin + len(self._buffer)
-            piece = self._reader.read(min(missing, _PIECE)) if self._reader else b""
-            if not piece:
-                break
-            if reached + len(piece) <= at:
-                self._begin, self._buffer = reached + len(piece), b""
+        pieces, reached = [self._buffer], self._begin + len(self._buffer)
+        while reached < at + size and (piece := self._piece(at + size - reached)):
+            reached += len(piece)
+            if reached <= at:
+                pieces, self._begin = [], reached
             else:
-                self._buffer += piece
-        return self._buffer[at - self._begin : at - self._begin + size] if at >= self._begin else b""
+                pieces.append(piece)
+        self._buffer = b"".join(pieces)
+        data = self._buffer[at - self._begin : at - self._begin + size]
+        if self._failed is not None and not data:
+            raise self._failed
+        return data
+
+    def _piece(self, size: int) -> bytes:
+        """The next decompressed bytes. What stands before the damage is given first."""
+        try:
+            return self._reader.read1(size) if self._reader and self._failed is None else b""
+        except DAMAGED as error:
+            self._failed = error
+            return b""
 
     def forget(self, before: int) -> None:
         """Drop what was kept for a second look."""
@@ -93,12 +105,19 @@ class Packed:
 
     def close(self) -> None:
         """Close it."""
+        self._stop()
         os.close(self._fd)
 
+    def _stop(self) -> None:
+        for opened in (self._reader, self._raw):
+            if opened is not None:
+                opened.close()
+
     def _restart(self) -> None:
-        raw = os.fdopen(os.open(f"/proc/self/fd/{self._fd}", os.O_RDONLY | os.O_CLOEXEC), "rb")
-        self._reader = gzip.GzipFile(fileobj=io.BufferedReader(raw), mode="rb") if self._codec == "gz" else zstd(raw)
-        self._begin, self._buffer = 0, b""
+        self._stop()
+        self._raw = os.fdopen(os.open(f"/proc/self/fd/{self._fd}", os.O_RDONLY | os.O_CLOEXEC), "rb")
+        self._reader = gzip.GzipFile(fileobj=self._raw, mode="rb") if self._codec == "gz" else zstd(self._raw)
+        self._begin, self._buffer, self._failed = 0, b"", None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +158,17 @@ def head(path: str) -> Head:
     finally:
         packed.close()
     return Head(prefix, codec, b"\0" in prefix)
+
+
+def end_of_lines(path: str, size: int) -> int:
+    """Where the last whole line of the first `size` bytes ends; `size` where none does for long. Raises OSError."""
+    handle = open_file(path)
+    try:
+        begin = max(0, size - _PIECE)
+        cut = handle.pread(size - begin, begin).rfind(b"\n") + 1
+    finally:
+        handle.close()
+    return begin + cut if cut else size
 
 
 def digest(data: bytes) -> str:

@@ -4,7 +4,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
-from connectors.followed.content import HEAD, Handle, Head, Key, digest, open_file
+from connectors.followed.content import HEAD, Handle, Head, Key, digest, head, open_file
 from connectors.followed.names import base
 from pipeline.contracts.source import LONGEST
 from pipeline.model.stream import Stream
@@ -31,6 +31,7 @@ class File:
     """Whether it stands in its folder under its path."""
     size: int = 0
     """Bytes it had when last looked at (as they are on disk)."""
+    modified: int = 0
     grown: float = 0.0
     blind: int = 0
     """Bytes behind `offset` known to hold no end of a line."""
@@ -49,9 +50,18 @@ class File:
         """Bytes known to be unread; of a compressed file nobody knows."""
         return 0 if self.codec else max(0, self.size - self.offset)
 
-    def is_of(self, head: Head) -> bool:
+    def is_of(self, found: Head) -> bool:
         """Whether a file that begins so has this one's bytes."""
-        return len(head.prefix) >= self.length and digest(head.prefix[: self.length]) == self.print
+        return len(found.prefix) >= self.length and digest(found.prefix[: self.length]) == self.print
+
+    def is_other(self, path: str, *, size: int, modified: int) -> bool:
+        """Whether its inode serves another file by now, or it was truncated; only one that has changed is looked into."""
+        if (size, modified) == (self.size, self.modified):
+            return False
+        try:
+            return not self.is_of(head(path))
+        except OSError:
+            return False
 
     def saved(self) -> list[Any]:
         """What a position keeps of it; `restored` is the way back."""

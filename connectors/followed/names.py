@@ -3,6 +3,7 @@
 import fnmatch
 import re
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -83,3 +84,19 @@ def excluded(path: str, globs: Sequence[str]) -> bool:
     """Whether a file or folder is left out: by its whole path or its name alone."""
     name = path.rpartition("/")[2]
     return any(fnmatch.fnmatchcase(path, glob) or fnmatch.fnmatchcase(name, glob) for glob in globs)
+
+
+def rotated(path: str) -> bool:
+    """Whether its name looks as if a file had been rotated."""
+    name = path.rpartition("/")[2]
+    return bases(name) != {name}
+
+
+def beside(path: str, other: str) -> bool:
+    """Whether both are in one folder."""
+    return path.rpartition("/")[0] == other.rpartition("/")[0]
+
+
+def is_double(known: str, path: str, here: AbstractSet[str], *, listed: bool) -> bool:
+    """Whether a file has a second name: the known one is still there, in this folder (`here` are its files) or in another."""
+    return known != path and (known in here or (listed and not beside(known, path)))

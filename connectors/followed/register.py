@@ -4,6 +4,7 @@ A file that begins like one that is known, and whose name says that it was rotat
 read as long as the original can be, and takes its place when the original is gone.
 """
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,6 +16,9 @@ from connectors.followed.names import bases
 from pipeline.model.stream import Stream
 
 
+REMEMBERED = 256
+
+
 class Register:
     """All files that are known, and what a position keeps of them."""
 
@@ -23,11 +27,14 @@ class Register:
         self.missing: dict[Key, File] = {}
         """Files of the position that were not met again yet."""
         self.entries: dict[str, list[Any]] = {}
+        self.used: dict[str, int] = {}
+        """Names of files forgotten last: inodes serve again soon, and some programs begin every file with the same line."""
         self._families: defaultdict[tuple[str, str], list[File]] = defaultdict(list)
         self._twins: dict[File, tuple[Found, str]] = {}
 
-    def load(self, streams: Mapping[str, Stream], entries: Mapping[str, list[Any]]) -> None:
+    def load(self, streams: Mapping[str, Stream], entries: Mapping[str, list[Any]], used: Mapping[str, int]) -> None:
         """Take over what a position keeps. Raises ValueError or TypeError."""
+        self.used = dict(used)
         for name, entry in entries.items():
             file = restored(streams[name], entry)
             self.missing[file.key] = file
@@ -37,15 +44,18 @@ class Register:
     def name(self, path: str, head: Head, key: Key) -> str:
         """A stream id for a new file: its path, its first line and its inode, and a number where all these were used before."""
         line = head.prefix[: head.prefix.find(b"\n") + 1] or head.prefix
-        name, number = f"{path}#{digest(line)}.{key[1]:x}", 1
-        while (unique := name if number == 1 else f"{name}.{number}") in self.entries:
+        name = f"{path}#{digest(line)}.{key[1]:x}"
+        number = self.used.get(name, 0) + 1
+        while (unique := f"{name}.{number}") in self.entries:
             number += 1
         return unique
 
     def add(self, file: File) -> None:
         """A new file."""
         self.files[file.key] = file
-        self._families[file.family].append(file)
+        family = self._families[file.family]
+        file.older = family[-1] if family else None
+        family.append(file)
         self.keep(file)
 
     def met(self, found: Found, head: Head) -> File | None:
@@ -64,13 +74,13 @@ class Register:
         if not alike:
             return False
         original = min(alike, key=lambda file: (file.key not in self.missing, file.listed, file in self._twins))
-        self._twins.setdefault(original, (found, head.codec))
+        self._twins[original] = (found, head.codec)
         return True
 
     def adopt(self, file: File) -> bool:
         """Go on in the file's twin, if it has one."""
         twin = self._twins.pop(file, None)
-        if twin is None or twin[0].key in self.files:
+        if twin is None or twin[0].key in self.files or not _stands(twin[0]):
             return False
         self._put(file, *twin)
         return True
@@ -83,6 +93,11 @@ class Register:
         if not self._families[file.family]:
             del self._families[file.family]
         self.entries.pop(file.stream.id, None)
+        name, _, number = file.stream.id.rpartition(".")
+        self.used.pop(name, None)
+        self.used[name] = int(number)
+        if len(self.used) > REMEMBERED:
+            del self.used[next(iter(self.used))]
 
     def keep(self, file: File) -> None:
         """Note for the position how far a file was read."""
@@ -94,7 +109,8 @@ class Register:
 
     def _put(self, file: File, found: Found, codec: str) -> None:
         self._unkey(file)
-        file.key, file.path, file.size, file.codec = found.key, found.path, found.size, codec
+        file.key, file.path, file.codec = found.key, found.path, codec
+        file.size, file.modified = found.size, found.modified
         file.listed, file.blind = True, 0
         self.files[file.key] = file
         self.keep(file)
@@ -103,3 +119,12 @@ class Register:
         for known in (self.files, self.missing):
             if known.get(file.key) is file:
                 del known[file.key]
+
+
+def _stands(found: Found) -> bool:
+    """Whether a file is still there."""
+    try:
+        stat = os.stat(found.path)  # noqa: PTH116 (as everywhere beside it)
+    except OSError:
+        return False
+    return (stat.st_dev, stat.st_ino) == found.key

@@ -14,6 +14,7 @@ little. Bytes that `copytruncate` loses between copying and truncating are lost 
 the same 256 bytes, copies are told apart by their names alone. Compression by bzip2 or xz is not read.
 """
 
+import errno
 import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,7 +42,6 @@ ACTIVE, QUIET = 2000, 128
 """Files looked at in a poll: of the busy ones, and of the others."""
 LOST = 3600.0
 """Seconds to wait for a folder that is not there (not mounted yet) before its unread files count as lost."""
-_LOOK_BACK = 64 << 10
 
 
 class Settings(BaseModel):
@@ -105,7 +105,7 @@ class Followed:
 
     def position(self) -> Position:
         """Each known file, with how it is known and how far it was read."""
-        return {"version": 1, "begun": self._begun, "files": dict(self._register.entries)}
+        return {"version": 1, "begun": self._begun, "files": dict(self._register.entries), "used": dict(self._register.used)}
 
     def seek(self, position: Position) -> None:
         """Go on there."""
@@ -116,7 +116,7 @@ class Followed:
                 raise ValueError(f"version {position['version']}")  # noqa: TRY301 (one way out for all that is wrong)
             entries: Mapping[str, list[Any]] = position["files"]
             self._fresh = not position["begun"]
-            self._register.load({name: self._stream(name) for name in entries}, entries)
+            self._register.load({name: self._stream(name) for name in entries}, entries, position["used"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise SourceError(
                 f"going on with {self._context.name}: the position is none of followed files ({error}); remove it to begin anew"
@@ -166,6 +166,9 @@ class Followed:
         self._begun, self._since = True, now
         for listing in listings:
             self._apply(listing)
+        for want in self._wants:
+            if not os.path.lexists(want.top):
+                self._unreadable(want.top, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
 
     def _apply(self, listing: Listing) -> None:
         """Take a folder as it is now."""
@@ -188,19 +191,25 @@ class Followed:
         """Tell known files from new ones: first by identity, then rotated copies by their content."""
         here = {file.path for file in found}
         unknown: list[tuple[Found, Head]] = []
+        reused: list[tuple[File, Found]] = []
         for file in found:
             known = self._register.files.get(file.key) or self._young.get(file.key)
             if known is None:
                 unknown += self._examined(file)
-            elif not _is_double(known, file.path, here):
+            elif isinstance(known, File) and known.is_other(file.path, size=file.size, modified=file.modified):
+                reused.append((known, file))
+            elif not names.is_double(known.path, file.path, here, listed=known.listed):
                 self._renamed(known, file.path)
-        new = [(file, head) for file, head in unknown if not self._met(file, head)]
-        older: dict[tuple[str, str], File] = {}
-        for file, head in sorted(new, key=lambda pair: not _rotated(pair[0].path)):
+        self._take_in([pair for pair in unknown if not self._met(*pair)])
+        for known, file in sorted(reused, key=lambda pair: not names.rotated(pair[1].path)):
+            self._leave(known, truncated=self._handles.get(known) is not None)
+            self._take_in(list(self._examined(file)))
+
+    def _take_in(self, new: list[tuple[Found, Head]]) -> None:
+        """Follow new files, unless they are copies of known ones."""
+        for file, head in sorted(new, key=lambda pair: not names.rotated(pair[0].path)):
             if file.key not in self._register.files and not self._register.is_twin(file, head):
-                added = self._added(file, head)
-                added.older = older.get(added.family)
-                older[added.family] = added
+                self._added(file, head)
 
     def _examined(self, found: Found) -> Iterator[tuple[Found, Head]]:
         """The file with its head, if that tells enough."""
@@ -231,17 +240,16 @@ class Followed:
             self._begin_file(file)
         return file is not None
 
-    def _added(self, found: Found, head: Head) -> File:
+    def _added(self, found: Found, head: Head) -> None:
         """Follow a new file."""
         stream = self._stream(self._register.name(found.path, head, found.key))
         file = File(stream, found.path, found.key, len(head.prefix), content.digest(head.prefix), head.codec, listed=True)
-        file.size = found.size
+        file.size, file.modified = found.size, found.modified
         if self._fresh and not self._begun and self._settings.start == "end":
             file.done = bool(file.codec)
-            file.offset = 0 if file.codec else _end_of_lines(found)
+            file.offset = 0 if file.codec else content.end_of_lines(found.path, found.size)
         self._register.add(file)
         self._begin_file(file)
-        return file
 
     def _begin_file(self, file: File) -> None:
         file.grown = self._now
@@ -260,10 +268,10 @@ class Followed:
         self._binary.discard(key)
         self._refused.discard(key)
         young = self._young.get(key)
-        if young and _beside(young.path, f"{folder}/"):
+        if young and names.beside(young.path, f"{folder}/"):
             del self._young[key]
         file = self._register.files.get(key)
-        if file and _beside(file.path, f"{folder}/"):
+        if file and names.beside(file.path, f"{folder}/"):
             file.listed = False
             self._check(file)
 
@@ -293,8 +301,7 @@ class Followed:
             found = Found(young.path, key, stat.st_size, stat.st_mtime_ns)
             if pairs := list(self._examined(found)):
                 del self._young[key]
-                if not self._register.is_twin(*pairs[0]):
-                    self._added(*pairs[0])
+                self._take_in(pairs)
 
     def _check(self, file: File) -> None:
         """Whether a file grew, shrank, or is gone for good."""
@@ -306,10 +313,10 @@ class Followed:
             return
         elif stat.st_size < file.offset:
             self._replaced(file)
-        elif stat.st_size != file.size or (file.unread > file.blind and file not in self._ready):
-            file.grown = self._now if stat.st_size != file.size else file.grown
-            file.size = stat.st_size
-            self._ready[file] = None
+        elif (stat.st_size, stat.st_mtime_ns) != (file.size, file.modified) or file.unread > file.blind:
+            file.grown = self._now if stat.st_mtime_ns != file.modified else file.grown
+            file.size, file.modified = stat.st_size, stat.st_mtime_ns
+            self._ready.setdefault(file)
         elif not file.listed and self._now - file.grown >= BUSY and file not in self._ready:
             self._leave(file)
 
@@ -349,7 +356,7 @@ class Followed:
         handle = self._handles.get(file)
         if self._register.adopt(file):
             self._handles.close(file)
-            self._ready[file] = None
+            self._begin_file(file)
             return
         if handle and not truncated and not file.codec:
             self._give(file, rest(file, handle), file.offset)
@@ -411,6 +418,7 @@ class Followed:
             return b""
         except content.DAMAGED as error:
             file.done = True
+            self._handles.close(file)
             self._register.keep(file)
             self._say(
                 "damaged", file.path, f"{file.path}: cut or damaged ({error}); what came before byte {file.offset} was read"
@@ -442,7 +450,8 @@ class Followed:
     # What went wrong.
 
     def _unreadable(self, path: str, error: OSError) -> None:
-        self._say("unreadable", path, f"following {path}: {error.strerror}; it is tried again, see to its place and permissions")
+        kind = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
+        self._say(kind, path, f"following {path}: {error.strerror}; it is tried again, see to its place and permissions")
 
     def _say(self, kind: str, subject: str, text: str) -> None:
         """Once, until it changes."""
@@ -452,31 +461,6 @@ class Followed:
 
     def _mended(self, subject: str) -> None:
         self._wrong.pop(subject, None)
-
-
-def _beside(path: str, other: str) -> bool:
-    return path.rpartition("/")[0] == other.rpartition("/")[0]
-
-
-def _is_double(known: File | Young, path: str, here: set[str]) -> bool:
-    """Whether a file is followed already under another name that it still has."""
-    return known.path != path and (known.path in here or (known.listed and not _beside(known.path, path)))
-
-
-def _rotated(path: str) -> bool:
-    name = path.rpartition("/")[2]
-    return names.bases(name) != {name}
-
-
-def _end_of_lines(found: Found) -> int:
-    """Where the last whole line ends."""
-    handle = content.open_file(found.path)
-    try:
-        begin = max(0, found.size - _LOOK_BACK)
-        cut = handle.pread(found.size - begin, begin).rfind(b"\n") + 1
-    finally:
-        handle.close()
-    return begin + cut if cut else found.size
 
 
 def create(settings: Settings, context: Context) -> Followed:
