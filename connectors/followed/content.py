@@ -1,5 +1,6 @@
 """The bytes of one file, plain or compressed, and the few at its beginning that tell it from others."""
 
+import errno
 import gzip
 import hashlib
 import io
@@ -140,10 +141,15 @@ def open_file(path: str, codec: str = "") -> Handle:
     return Packed(fd, codec) if codec else Plain(fd)
 
 
-def head(path: str) -> Head:
-    """How a file begins. Raises OSError. A compressed file that is not yet long enough to be read has an empty prefix."""
+def head(path: str, key: Key) -> Head:
+    """How a file begins. Raises OSError, FileNotFoundError also where another file has the name by now. A compressed file that is
+    not yet long enough to be read has an empty prefix.
+    """
     plain = open_file(path)
     try:
+        found = plain.stat()
+        if (found.st_dev, found.st_ino) != key:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         raw = plain.pread(4 * HEAD, 0)
     finally:
         plain.close()

@@ -1,11 +1,12 @@
 """One followed file: who it is, how far it was read, and the next whole records of it."""
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from connectors.followed import names
 from connectors.followed.content import HEAD, Handle, Head, Key, digest, head, open_file
-from connectors.followed.names import base
 from pipeline.contracts.source import LONGEST
 from pipeline.model.stream import Stream
 
@@ -35,6 +36,9 @@ class File:
     grown: float = 0.0
     blind: int = 0
     """Bytes behind `offset` known to hold no end of a line."""
+    restored: bool = False
+    """Known from a position, and not met since."""
+    truncated: bool = False
     cutting: bool = False
     """In the midst of a line too long to be kept whole."""
     older: "File | None" = None
@@ -42,8 +46,13 @@ class File:
 
     @property
     def family(self) -> tuple[str, str]:
-        """The log it is a part of: the folder, and the name before any rotation."""
-        return family_of(self.stream.id.rpartition("#")[0])
+        """The log it is a part of: the folder and the name before any rotation."""
+        return family_of(self.origin)
+
+    @property
+    def origin(self) -> str:
+        """The path under which it was first met."""
+        return self.stream.id.rpartition("#")[0]
 
     @property
     def unread(self) -> int:
@@ -59,26 +68,34 @@ class File:
         if (size, modified) == (self.size, self.modified):
             return False
         try:
-            return not self.is_of(head(path))
+            return not self.is_of(head(path, self.key))
         except OSError:
             return False
 
+    def is_double(self, path: str, here: Mapping[str, Key]) -> bool:
+        """Whether a path is a second name of it: the first is still there, in this folder (`here` is what it holds) or another."""
+        if path == self.path:
+            return False
+        return here.get(self.path) == self.key or (self.listed and not names.beside(self.path, path))
+
     def saved(self) -> list[Any]:
         """What a position keeps of it; `restored` is the way back."""
-        return [self.path, *self.key, self.length, self.print, self.codec, self.offset, self.done]
+        return [self.path, *self.key, self.length, self.print, self.codec, self.offset, self.size, self.done]
 
 
 def family_of(path: str) -> tuple[str, str]:
     """The log that a path is a part of."""
     folder, _, name = path.rpartition("/")
-    return folder, base(name)
+    return folder, names.family(name)
 
 
 def restored(stream: Stream, saved: list[Any]) -> File:
     """A file as a position has it. Raises ValueError or TypeError where it has not."""
-    path, device, inode, length, fingerprint, codec, offset, done = saved
+    path, device, inode, length, fingerprint, codec, offset, size, done = saved
     key = (int(device), int(inode))
-    return File(stream, str(path), key, int(length), str(fingerprint), str(codec), int(offset), bool(done))
+    file = File(stream, str(path), key, int(length), str(fingerprint), str(codec), int(offset), bool(done), restored=True)
+    file.size = int(size)
+    return file
 
 
 @dataclass(frozen=True, slots=True)

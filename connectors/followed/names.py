@@ -3,7 +3,6 @@
 import fnmatch
 import re
 from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -23,6 +22,11 @@ def base(name: str) -> str:
 def bases(name: str) -> frozenset[str]:
     """All that a file may have been called: with logrotate's `extension` the number stands in front of it (`app.1.log`)."""
     return frozenset((base(name), _INNER.sub("", _PACKED.sub("", name))))
+
+
+def family(name: str) -> str:
+    """What all parts of one log are called in common: the name without anything that rotation may have put into it."""
+    return _INNER.sub("", base(name))
 
 
 def identity(paths: Sequence[str]) -> dict[str, str]:
@@ -92,11 +96,12 @@ def rotated(path: str) -> bool:
     return bases(name) != {name}
 
 
+def is_named_after(path: str, other: str) -> bool:
+    """Whether a file has the name that another gets by rotation."""
+    name, known = path.rpartition("/")[2], other.rpartition("/")[2]
+    return name != known and known in bases(name)
+
+
 def beside(path: str, other: str) -> bool:
     """Whether both are in one folder."""
     return path.rpartition("/")[0] == other.rpartition("/")[0]
-
-
-def is_double(known: str, path: str, here: AbstractSet[str], *, listed: bool) -> bool:
-    """Whether a file has a second name: the known one is still there, in this folder (`here` are its files) or in another."""
-    return known != path and (known in here or (listed and not beside(known, path)))

@@ -9,12 +9,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from connectors.followed import names
 from connectors.followed.content import Head, Key, digest
-from connectors.followed.file import File, restored
+from connectors.followed.file import File, family_of, restored
 from connectors.followed.folders import Found
-from connectors.followed.names import bases
 from pipeline.model.stream import Stream
-
 
 REMEMBERED = 256
 
@@ -24,21 +23,26 @@ class Register:
 
     def __init__(self) -> None:
         self.files: dict[Key, File] = {}
-        self.missing: dict[Key, File] = {}
-        """Files of the position that were not met again yet."""
+        self.missing: dict[File, float] = {}
+        """Files whose bytes are not where they were, and since when."""
         self.entries: dict[str, list[Any]] = {}
         self.used: dict[str, int] = {}
         """Names of files forgotten last: inodes serve again soon, and some programs begin every file with the same line."""
         self._families: defaultdict[tuple[str, str], list[File]] = defaultdict(list)
-        self._twins: dict[File, tuple[Found, str]] = {}
+        self._newest: dict[str, File] = {}
+        self._places: dict[Key, File] = {}
+        """Where the missing ones were."""
+        self._twins: defaultdict[File, dict[Key, tuple[Found, str]]] = defaultdict(dict)
 
     def load(self, streams: Mapping[str, Stream], entries: Mapping[str, list[Any]], used: Mapping[str, int]) -> None:
         """Take over what a position keeps. Raises ValueError or TypeError."""
         self.used = dict(used)
         for name, entry in entries.items():
             file = restored(streams[name], entry)
-            self.missing[file.key] = file
+            self.missing[file] = float("-inf")
+            self._places[file.key] = file
             self._families[file.family].append(file)
+            self.queue(file)
             self.entries[name] = list(entry)
 
     def name(self, path: str, head: Head, key: Key) -> str:
@@ -53,37 +57,58 @@ class Register:
     def add(self, file: File) -> None:
         """A new file."""
         self.files[file.key] = file
-        family = self._families[file.family]
-        file.older = family[-1] if family else None
-        family.append(file)
+        self._families[file.family].append(file)
         self.keep(file)
 
+    def queue(self, file: File) -> None:
+        """Have a new file read behind those of the same log that came before it."""
+        log = names.base(file.origin)
+        file.older = self._newest.get(log)
+        self._newest[log] = file
+
     def met(self, found: Found, head: Head) -> File | None:
-        """The file of the position that this is, with the same identity as then."""
-        file = self.missing.get(found.key)
+        """The missing file that this is, with the same identity as before."""
+        file = self._places.get(found.key)
         if file is None or not file.is_of(head) or (not head.codec and found.size < file.offset):
             return None
         self._put(file, found, head.codec)
         return file
 
     def is_twin(self, found: Found, head: Head) -> bool:
-        """Whether it is a copy of a known file, which is remembered; without a rotated name only a missing one can be meant."""
-        folder, _, name = found.path.rpartition("/")
-        alike = [file for known in bases(name) for file in self._families.get((folder, known), ()) if file.is_of(head)]
-        alike = [file for file in alike if file.key in self.missing or name != file.family[1]]
+        """Whether it is a copy of a known file, which is remembered."""
+        family = self._families.get(family_of(found.path), ())
+        alike = [file for file in family if self._may_stand_for(found, head, file) and file.is_of(head)]
         if not alike:
             return False
-        original = min(alike, key=lambda file: (file.key not in self.missing, file.listed, file in self._twins))
-        self._twins[original] = (found, head.codec)
+        original = min(alike, key=lambda file: (file not in self.missing, file.listed, file in self._twins))
+        self._twins[original][found.key] = (found, head.codec)
         return True
 
+    def _may_stand_for(self, found: Found, head: Head, file: File) -> bool:
+        """A compressed file for any, a plain one only for what it is named after: two logs may begin with the same lines.
+        A file that was not met since the start may have come back under its name with another identity.
+        """
+        if head.codec or names.is_named_after(found.path, file.path):
+            return True
+        return file.restored and file in self.missing and found.size >= file.offset
+
     def adopt(self, file: File) -> bool:
-        """Go on in the file's twin, if it has one."""
-        twin = self._twins.pop(file, None)
-        if twin is None or twin[0].key in self.files or not _stands(twin[0]):
+        """Go on in a twin of the file, if it has one: a plain one first, for a compressed one may not be finished yet."""
+        twins = self._twins.pop(file, {})
+        standing = [twin for twin in twins.values() if twin[0].key not in self.files and _stands(twin[0])]
+        if not standing:
             return False
-        self._put(file, *twin)
+        chosen = min(standing, key=lambda twin: bool(twin[1]))
+        self._put(file, *chosen)
+        self._twins[file] = {found.key: (found, codec) for found, codec in standing if found is not chosen[0]}
         return True
+
+    def miss(self, file: File, now: float) -> None:
+        """Its bytes are not where they were."""
+        since = self.missing.get(file, now)
+        self._unkey(file)
+        self.missing[file] = since
+        self._places[file.key] = file
 
     def forget(self, file: File) -> None:
         """The file is gone and read."""
@@ -92,6 +117,8 @@ class Register:
         self._families[file.family].remove(file)
         if not self._families[file.family]:
             del self._families[file.family]
+        if self._newest.get(names.base(file.origin)) is file:
+            del self._newest[names.base(file.origin)]
         self.entries.pop(file.stream.id, None)
         name, _, number = file.stream.id.rpartition(".")
         self.used.pop(name, None)
@@ -104,21 +131,22 @@ class Register:
         self.entries[file.stream.id] = file.saved()
 
     def missing_in(self, folder: str) -> Iterator[File]:
-        """The files that were in a folder and are not met yet."""
-        return (file for file in list(self.missing.values()) if file.path.rpartition("/")[0] == folder)
+        """The missing files that were in a folder."""
+        return (file for file in list(self.missing) if file.path.rpartition("/")[0] == folder)
 
     def _put(self, file: File, found: Found, codec: str) -> None:
         self._unkey(file)
         file.key, file.path, file.codec = found.key, found.path, codec
         file.size, file.modified = found.size, found.modified
-        file.listed, file.blind = True, 0
+        file.listed, file.blind, file.restored, file.truncated = True, 0, False, False
         self.files[file.key] = file
         self.keep(file)
 
     def _unkey(self, file: File) -> None:
-        for known in (self.files, self.missing):
+        for known in (self.files, self._places):
             if known.get(file.key) is file:
                 del known[file.key]
+        self.missing.pop(file, None)
 
 
 def _stands(found: Found) -> bool:

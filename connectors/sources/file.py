@@ -16,7 +16,7 @@ the same 256 bytes, copies are told apart by their names alone. Compression by b
 
 import errno
 import os
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -40,6 +40,8 @@ BUSY = 60.0
 """Seconds since a file grew during which every poll looks at it; a removed file is given up when it was quiet for so long."""
 ACTIVE, QUIET = 2000, 128
 """Files looked at in a poll: of the busy ones, and of the others."""
+PATIENCE = 10.0
+"""Seconds in which the bytes of a file that is no longer there may turn up elsewhere."""
 LOST = 3600.0
 """Seconds to wait for a folder that is not there (not mounted yet) before its unread files count as lost."""
 
@@ -70,7 +72,6 @@ class Young:
     path: str
     grown: float
     size: int = -1
-    listed: bool = True
 
 
 class Followed:
@@ -97,10 +98,9 @@ class Followed:
             self._begin(now)
         for turns, number in ((self._active, ACTIVE), (self._quiet, QUIET)):
             for _ in range(min(number, len(turns))):
-                self._turn(turns.popleft())
-        if self._register.missing and now - self._since > LOST:
-            for file in list(self._register.missing.values()):
-                self._leave(file)
+                self._turn(turns.popitem(last=False)[0])
+        for file in [file for file, since in self._register.missing.items() if now - since > LOST]:
+            self._give_up(file)
         return self._read(budget)
 
     def position(self) -> Position:
@@ -153,9 +153,9 @@ class Followed:
         self._refused: set[Key] = set()
         self._ready: dict[File, None] = {}
         self._last: list[RawBatch] = []
-        self._active: deque[Key] = deque()
-        self._quiet: deque[Key] = deque()
-        self._now = self._since = 0.0
+        self._active: OrderedDict[Key, None] = OrderedDict()
+        self._quiet: OrderedDict[Key, None] = OrderedDict()
+        self._now = 0.0
 
     # Which files there are.
 
@@ -163,7 +163,9 @@ class Followed:
         """The first look at everything; only then is it known which files of the position are missing."""
         listings = list(self._folders.look(now, everything=True))
         self._sort_out(sorted((file for listing in listings for file in listing.files), key=lambda file: file.modified))
-        self._begun, self._since = True, now
+        self._begun = True
+        for file in self._register.missing:
+            self._register.missing[file] = now
         for listing in listings:
             self._apply(listing)
         for want in self._wants:
@@ -184,21 +186,25 @@ class Followed:
         for key in listing.gone:
             self._gone(key, listing.folder)
         for file in self._register.missing_in(listing.folder) if listing.error is None else ():
-            if file.key not in self._refused:
-                self._leave(file)
+            if self._register.adopt(file):
+                self._begin_file(file)
+            elif self._now - self._register.missing[file] >= PATIENCE and file.key not in self._refused:
+                self._give_up(file)
+            else:
+                self._folders.wait(listing.folder)
 
     def _sort_out(self, found: Sequence[Found]) -> None:
         """Tell known files from new ones: first by identity, then rotated copies by their content."""
-        here = {file.path for file in found}
+        here = {file.path: file.key for file in found}
         unknown: list[tuple[Found, Head]] = []
         reused: list[tuple[File, Found]] = []
         for file in found:
-            known = self._register.files.get(file.key) or self._young.get(file.key)
+            known = self._register.files.get(file.key)
             if known is None:
                 unknown += self._examined(file)
-            elif isinstance(known, File) and known.is_other(file.path, size=file.size, modified=file.modified):
+            elif known.is_other(file.path, size=file.size, modified=file.modified):
                 reused.append((known, file))
-            elif not names.is_double(known.path, file.path, here, listed=known.listed):
+            elif not known.is_double(file.path, here):
                 self._renamed(known, file.path)
         self._take_in([pair for pair in unknown if not self._met(*pair)])
         for known, file in sorted(reused, key=lambda pair: not names.rotated(pair[1].path)):
@@ -207,16 +213,22 @@ class Followed:
 
     def _take_in(self, new: list[tuple[Found, Head]]) -> None:
         """Follow new files, unless they are copies of known ones."""
-        for file, head in sorted(new, key=lambda pair: not names.rotated(pair[0].path)):
+        added: list[File] = []
+        for file, head in sorted(new, key=lambda pair: names.rotated(pair[0].path)):
             if file.key not in self._register.files and not self._register.is_twin(file, head):
-                self._added(file, head)
+                added.append(self._added(file, head))
+        for known in sorted(added, key=lambda known: (not names.rotated(known.path), known.modified)):
+            self._register.queue(known)
 
     def _examined(self, found: Found) -> Iterator[tuple[Found, Head]]:
         """The file with its head, if that tells enough."""
         if found.key in self._binary:
             return
         try:
-            head = content.head(found.path)
+            head = content.head(found.path, found.key)
+        except FileNotFoundError:
+            self._folders.wait(found.path.rpartition("/")[0])
+            return
         except OSError as error:
             self._refused.add(found.key)
             self._unreadable(found.path, error)
@@ -229,10 +241,13 @@ class Followed:
             self._say("binary", found.path, f"{found.path} has zero bytes at its beginning: no text, not followed (a log that is "
                       "truncated while its writer does not append looks so too)")  # fmt: skip
         elif head.telling or (head.codec and head.prefix):
+            self._young.pop(found.key, None)
             yield found, head
-        elif found.key not in self._young:
+        elif found.key in self._young:
+            self._young[found.key].path = found.path
+        else:
             self._young[found.key] = Young(found.path, self._now, found.size)
-            self._active.append(found.key)
+            self._active[found.key] = None
 
     def _met(self, found: Found, head: Head) -> bool:
         file = self._register.met(found, head)
@@ -240,7 +255,7 @@ class Followed:
             self._begin_file(file)
         return file is not None
 
-    def _added(self, found: Found, head: Head) -> None:
+    def _added(self, found: Found, head: Head) -> File:
         """Follow a new file."""
         stream = self._stream(self._register.name(found.path, head, found.key))
         file = File(stream, found.path, found.key, len(head.prefix), content.digest(head.prefix), head.codec, listed=True)
@@ -250,6 +265,7 @@ class Followed:
             file.offset = 0 if file.codec else content.end_of_lines(found.path, found.size)
         self._register.add(file)
         self._begin_file(file)
+        return file
 
     def _begin_file(self, file: File) -> None:
         file.grown = self._now
@@ -258,9 +274,9 @@ class Followed:
         elif not file.codec:
             self._turn(file.key)
 
-    def _renamed(self, known: File | Young, path: str) -> None:
+    def _renamed(self, known: File, path: str) -> None:
         moved, known.path, known.listed = known.path != path, path, True
-        if isinstance(known, File) and moved:
+        if moved:
             self._register.keep(known)
 
     def _gone(self, key: Key, folder: str) -> None:
@@ -285,8 +301,10 @@ class Followed:
         elif key in self._young:
             self._grow_up(key, self._young[key])
         known = self._register.files.get(key) or self._young.get(key)
+        self._active.pop(key, None)
+        self._quiet.pop(key, None)
         if known is not None and not getattr(known, "codec", ""):
-            (self._active if self._now - known.grown < BUSY else self._quiet).append(key)
+            (self._active if self._now - known.grown < BUSY else self._quiet)[key] = None
 
     def _grow_up(self, key: Key, young: Young) -> None:
         try:
@@ -298,16 +316,13 @@ class Followed:
             self._hurry(young.path)
         elif stat.st_size != young.size:
             young.size, young.grown = stat.st_size, self._now
-            found = Found(young.path, key, stat.st_size, stat.st_mtime_ns)
-            if pairs := list(self._examined(found)):
-                del self._young[key]
-                self._take_in(pairs)
+            self._take_in(list(self._examined(Found(young.path, key, stat.st_size, stat.st_mtime_ns))))
 
     def _check(self, file: File) -> None:
         """Whether a file grew, shrank, or is gone for good."""
         stat = self._stat(file)
         if stat is None:
-            if file.key in self._register.files and not file.listed:
+            if self._register.files.get(file.key) is file and not file.listed:
                 self._leave(file)
         elif file.codec:
             return
@@ -347,33 +362,39 @@ class Followed:
             return
         self._leave(file, truncated=True)
         self._young[key] = Young(path, self._now)
-        self._active.append(key)
+        self._active[key] = None
         self._grow_up(key, self._young[key])
 
     def _leave(self, file: File, *, truncated: bool = False) -> None:
-        """A file's bytes are no longer where they were: go on in its copy, or say what is lost."""
-        missing = file.key in self._register.missing
+        """A file's bytes are no longer where they were: go on in a copy of them. There may be none yet, or none was seen in a
+        folder that changed while it was read, so a file is not given up at once.
+        """
         handle = self._handles.get(file)
         if self._register.adopt(file):
             self._handles.close(file)
             self._begin_file(file)
-            return
-        if handle and not truncated and not file.codec:
+        elif handle and not truncated and not file.codec:
             self._give(file, rest(file, handle), file.offset)
+            self._give_up(file)
+        else:
+            self._handles.close(file)
+            self._ready.pop(file, None)
+            file.truncated = truncated
+            self._register.miss(file, self._now)
+            self._folders.wait(file.path.rpartition("/")[0])
+
+    def _give_up(self, file: File) -> None:
+        """No copy holds what a file had: forget it, and say what is lost."""
         self._handles.close(file)
         self._ready.pop(file, None)
         self._register.forget(file)
-        unknown = missing or (file.codec and not file.done)
-        if (unknown and not file.done) or file.unread or truncated:
-            self._gap(file, None if unknown else file.unread, truncated=truncated)
+        grew = file.restored and file.path == file.origin  # nobody saw what it had when it went
+        if file.unread or file.truncated or grew or (file.codec and not file.done):
+            self._gap(file, None if grew or file.codec else file.unread)
 
-    def _gap(self, file: File, size: int | None, *, truncated: bool) -> None:
-        what = "was truncated" if truncated else "was removed"
-        lost = (
-            f"{size} bytes behind byte {file.offset} were not read"
-            if size is not None
-            else f"what follows byte {file.offset} is lost"
-        )
+    def _gap(self, file: File, size: int | None) -> None:
+        what = "was truncated" if file.truncated else "was removed"
+        lost = f"{size} bytes behind byte {file.offset} were not read" if size else f"what follows byte {file.offset} is lost"
         lost = lost if size != 0 else "all that is known of it was read"
         text = f"{file.path} {what}, and no rotated copy holds what it had: {lost}; keep rotated files longer"
         self._troubles.append(Trouble("gap" if size != 0 else "truncated", file.path, text, size or 0))

@@ -10,6 +10,7 @@ import shutil
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -258,7 +259,7 @@ def test_what_a_removed_file_had_unread_is_a_gap(reader: Reader, tmp_path: Path)
         tmp_path.mkdir()
 
     reader.restart(between=happens)
-    reader.poll()
+    reader.poll(5)
     assert sorted(reader.troubles) == [("gap", "read.log", 0), ("gap", "unread.log", 0)]
     reader.troubles.clear()
     write(tmp_path / "live.log", "2")
@@ -277,6 +278,7 @@ def test_a_file_that_shrinks_is_read_anew(reader: Reader, tmp_path: Path) -> Non
     reader.poll()
     path.write_text("third\n")
     assert reader.poll(2) == ["third"]
+    reader.poll(4)
     assert len(reader.streams) == 2
     assert [kind for kind, _, _ in reader.troubles] == ["truncated"]
 
@@ -335,16 +337,35 @@ def test_strange_things_in_a_folder_are_said_once(reader: Reader, tmp_path: Path
     assert sorted(reader.troubles) == [("binary", "core", 1), ("special", "pipe.log", 1), ("special", "socket", 1)]
 
 
-def test_an_unreadable_file_is_said_once_and_read_when_it_can_be(reader: Reader, tmp_path: Path) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("root may read everything: run as another user")
+@pytest.fixture
+def unprivileged() -> Iterator[Path]:
+    """A folder, and for as long as the test runs a user who is not root: root may read everything."""
+    nobody, user = 65534, os.geteuid()
+    with TemporaryDirectory() as folder:
+        if user == 0:
+            os.chown(folder, nobody, nobody)
+            os.seteuid(nobody)
+        try:
+            yield Path(folder)
+        finally:
+            os.seteuid(user)
+
+
+def test_an_unreadable_file_is_said_once_and_read_when_it_can_be(unprivileged: Path) -> None:
+    """The same for a folder; what can be read goes on."""
+    reader = Reader(unprivileged)
     reader.poll()
-    path = write(tmp_path / "app.log", "a")
+    path, folder = write(unprivileged / "app.log", "a"), unprivileged / "deep"
+    write(folder / "deep.log", "b")
     path.chmod(0)
-    assert reader.poll(5) == []
-    assert reader.troubles == [("unreadable", "app.log", 1)]
+    folder.chmod(0)
+    write(unprivileged / "other.log", "c")
+    assert reader.poll(5) == ["c"]
+    assert sorted(reader.troubles) == [("unreadable", "app.log", 1), ("unreadable", "deep", 1)]
+    assert reader.source.status().alive
     path.chmod(0o600)
-    assert reader.poll(2) == ["a"]
+    folder.chmod(0o700)
+    assert sorted(reader.poll(3)) == ["a", "b"]
 
 
 def test_a_folder_that_vanishes_and_returns(tmp_path: Path) -> None:
