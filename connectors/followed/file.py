@@ -73,7 +73,7 @@ class File:
             return False
 
     def is_double(self, path: str, here: Mapping[str, Key]) -> bool:
-        """Whether a path is a second name of it: the first is still there, in this folder (`here` is what it holds) or another."""
+        """Whether a path is a second name of it: the first is still there, in this folder (`here`: what it holds) or another."""
         if path == self.path:
             return False
         return here.get(self.path) == self.key or (self.listed and not names.beside(self.path, path))
