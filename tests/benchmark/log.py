@@ -5,6 +5,7 @@ All in one process on one core, from the cache of the file system. An append ret
 """
 
 import argparse
+import itertools
 import os
 import platform
 import resource
@@ -63,33 +64,25 @@ def _row(label: str, lines: int, seconds: list[float]) -> None:
     print(f"| {label} | {lines / statistics.median(seconds):,.0f} |")
 
 
-def _batches(folder: Path, rows: int, lines: int) -> Iterator[RawBatch]:
-    """The corpus cut into batches; made beforehand, for a source has them at hand."""
+def _batches(folder: Path, rows: int) -> Iterator[RawBatch]:
+    """The corpus cut into batches."""
     for path in sorted(folder.glob("nodes/**/*.log")):
-        stream, offset, batch = Stream(path.parts[-3], "cri", node="node-a"), 0, []
-        with path.open("rb") as lines_of_file:
-            for line in lines_of_file:
-                batch.append(line)
-                lines -= 1
-                if len(batch) == rows or not lines:
-                    data = b"".join(batch)
-                    yield RawBatch(stream, data, offset)
-                    offset, batch = offset + len(data), []
-                if not lines:
-                    return
-        if batch:
-            yield RawBatch(stream, b"".join(batch), offset)
+        stream, offset = Stream(path.parts[-3], "cri", node="node-a"), 0
+        with path.open("rb") as lines:
+            while data := b"".join(itertools.islice(lines, rows)):
+                yield RawBatch(stream, data, offset)
+                offset += len(data)
 
 
 def _log(folder: Path) -> segments.Segments:
-    return segments.create(segments.Settings(), Context("bench", folder / "state", "log"))
+    return segments.create(segments.Settings(segment_bytes=16 << 20), Context("bench", folder / "state", "log"))
 
 
 def _appended(folder: Path, rows: int, lines: int) -> float:
     """Seconds to append so many lines to an empty log, one batch a call."""
     for path in (folder / "state" / "log").glob("*"):
         path.unlink()
-    batches = list(_batches(folder, rows, lines))
+    batches = list(itertools.islice(_batches(folder, rows), lines // rows))  # a source has them at hand
     with closing(_log(folder)) as log:
         begin = time.perf_counter()
         for batch in batches:
