@@ -65,6 +65,10 @@ class Candidates:
         """Whether enough lines were read since the last pass."""
         return self.lines >= GATHER
 
+    def waiting(self) -> bool:
+        """Whether any rows wait."""
+        return bool(self._waiting or self._raw)
+
     def take(self, state: State, now: datetime) -> list[pl.DataFrame]:
         """The waiting rows, parsed. `now` stands for the year where times are written without one."""
         rows = [*self._waiting, *self._unwrapped()]
@@ -80,6 +84,7 @@ class Candidates:
                 rest = part.filter(parsed["source"].is_null())
             if not rest.is_empty():
                 found.extend(self._by_look(rest, None if name is None else str(name), state, now))
+        self._streams.clear()
         return found
 
     def _unwrapped(self) -> list[pl.DataFrame]:

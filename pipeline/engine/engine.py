@@ -9,7 +9,7 @@ incidents after `finish` are the same.
 """
 
 import pickle
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import polars as pl
 from pipeline import parsers
 from pipeline.engine import aggregate, explain, incidents, objects, retention, support
 from pipeline.engine.blocks import read_lines
-from pipeline.engine.clocks import SECOND
+from pipeline.engine.clocks import IDLE, LATENESS, SECOND
 from pipeline.engine.correlate import SKEW, Correlator, look_back
 from pipeline.engine.incidents import Span
 from pipeline.engine.intake import Intake
@@ -34,7 +34,7 @@ from pipeline.model.stream import RawBatch
 from pipeline.parsers import proc
 from pipeline.signatures.detection import tests
 from pipeline.signatures.logsource import COUNTERS, OBJECTS
-from pipeline.signatures.ruleset import RuleSet
+from pipeline.signatures.ruleset import Disaster, RuleSet
 
 
 class Engine:
@@ -42,7 +42,7 @@ class Engine:
 
     `cache` is a folder for compiled scan databases (safe to delete). `floor` (microseconds) is the time of rows without a time
     while no dated row was seen; `trusting` takes every time as it is, however lone. `names` are a site's own words for what
-    writes which format.
+    writes which format. `meter` counts seconds, where it is asked what each signature costs.
     """
 
     def __init__(  # noqa: PLR0913 (what a caller may choose, by keyword)
@@ -56,8 +56,12 @@ class Engine:
         floor: int = 0,
         trusting: bool = False,
         names: Names | None = None,
+        meter: Callable[[], float] = float,
     ) -> None:
         self.cluster = cluster
+        self._meter = meter
+        self.costs: dict[str, float] = {}
+        """Seconds by signature, as `meter` counts them."""
         self._floor = floor
         self.state = state or State()
         self.state.clocks.trusting = self.state.clocks.trusting or trusting
@@ -105,10 +109,11 @@ class Engine:
         """The newest plausible event time fed so far."""
         return self.state.clocks.newest() or self._floor
 
-    def incidents(self, at: int | None = None) -> list[Incident]:
+    def incidents(self, at: int | None = None, *, live: int = 0) -> list[Incident]:
         """Every incident as it stands, explained; roots first, near misses last.
 
-        With `at` (microseconds), as if it were that time and every row up to it had arrived.
+        With `at` (microseconds), as if it were that time and every row up to it had arrived. With `live`, it is at least that
+        time, though no row may say so: a cluster that has fallen silent still ends incidents and has things missing.
         """
         self._match()
         if at is not None:
@@ -116,20 +121,41 @@ class Engine:
         elif self._finished:
             now = until = (self._observed() // SECOND + 1) * SECOND  # the end of the last second
         else:
-            now, until = self._observed(), self.state.clocks.watermark()
+            now = max(self._observed(), live)
+            until = max(self.state.clocks.watermark(), now - IDLE - LATENESS)
         return self._explained([incident for _, incident in self._current(now, until)])
 
+    def observed(self) -> int:
+        """The newest plausible event time fed so far (microseconds since 1970), 0 while there is none."""
+        return self.state.clocks.newest()
+
+    def waiting(self) -> bool:
+        """Whether rows that a rule may want wait to be matched: positive evidence should not wait long."""
+        return self._intake.candidates.waiting()
+
     def _current(self, now: int, until: int) -> list[tuple[Span, Incident]]:
-        """The incidents of all signatures, weighed but not explained."""
+        """The incidents of all signatures, weighed but not explained. A signature that fails is counted; the others go on."""
         found: list[tuple[Span, Incident]] = []
         for disaster in self._ruleset.signatures.values():
-            outcome = self._correlator.outcome(disaster.rule, until)
-            frozen = {group: kept for (slug, group), kept in self.state.opened.items() if slug == disaster.slug}
-            edge = self.state.forgotten
-            for span, incident in incidents.build(disaster, outcome, self._titles, frozen, self.cluster, now, edge):
-                weighed = support.weigh(incident, disaster.signature, self._ruleset, self._views, self._correlator, until)
-                found.append((span, weighed))
+            begun = self._meter()
+            try:
+                found.extend(self._of(disaster, now, until))
+            except Exception as error:  # noqa: BLE001 (whatever a rule meets in the data must not stop the others)
+                state, name = self.state, disaster.slug
+                state.counts["rule_errors", name] += 1
+                state.samples_of_trouble.setdefault(("rule_errors", name), f"{type(error).__name__}: {error}"[:500])
+            self.costs[disaster.slug] = self.costs.get(disaster.slug, 0.0) + self._meter() - begun
         return found
+
+    def _of(self, disaster: Disaster, now: int, until: int) -> list[tuple[Span, Incident]]:
+        """The incidents of one signature."""
+        outcome = self._correlator.outcome(disaster.rule, until)
+        frozen = {group: kept for (slug, group), kept in self.state.opened.items() if slug == disaster.slug}
+        edge = self.state.forgotten
+        return [
+            (span, support.weigh(incident, disaster.signature, self._ruleset, self._views, self._correlator, until))
+            for span, incident in incidents.build(disaster, outcome, self._titles, frozen, self.cluster, now, edge)
+        ]
 
     def _explained(self, found: list[Incident]) -> list[Incident]:
         explained = explain.explain(found, self._ruleset, self.state.topology, list(self.state.final.values()))
@@ -197,12 +223,13 @@ class Engine:
         limits: Limits | None = None,
         cache: Path | None = None,
         names: Names | None = None,
+        meter: Callable[[], float] = float,
     ) -> "Engine":
         """An engine that goes on where `snapshot` was taken. Raises StateError for a state of other rules."""
         digest, cluster, state = pickle.loads(saved)  # noqa: S301 (our own checkpoint)
         if digest != ruleset.digest:
             raise StateError("restoring a checkpoint: it was made with other rules; start anew or use those rules")
-        return cls(ruleset, cluster=cluster, state=state, limits=limits, cache=cache, names=names)
+        return cls(ruleset, cluster=cluster, state=state, limits=limits, cache=cache, names=names, meter=meter)
 
     def _objects(self, batch: RawBatch) -> None:
         """Topology records: versions of objects, and when they were seen."""

@@ -4,7 +4,7 @@ Rows are kept as they were written; the topology join is made where they are rea
 columns is left open here (`loose`) and decided there, since topology may arrive after the rows.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 
@@ -59,8 +59,7 @@ class Matcher:
             return set()
         rows = rows.unique("event.id", keep="first", maintain_order=True)
         schema = dict(rows.schema)
-        flags = [(found.selector.expr() & detection.to_expr(found.loose, schema)).alias(f"?{found.name}") for found in chosen]
-        marked = _with_programs(rows).with_columns(flags)
+        marked = _marked(_with_programs(rows), chosen, schema, state)
         if "event.watch" in marked.columns:
             marked = marked.filter(pl.col("event.watch").ne_missing("DELETED"))
         marked = marked.filter(pl.any_horizontal(f"?{found.name}" for found in chosen))
@@ -95,6 +94,22 @@ class Matcher:
         )
         state.rows = kept if state.rows is None else pl.concat([state.rows, kept])
         return changed
+
+
+def _marked(rows: pl.DataFrame, chosen: Sequence[Detection], schema: dict[str, pl.DataType], state: State) -> pl.DataFrame:
+    """Rows with a flag for each detection, `?name`. One that fails on them is counted and matches none; the others go on."""
+    flags = {found.name: found.selector.expr() & detection.to_expr(found.loose, schema) for found in chosen}
+    try:
+        return rows.with_columns(flag.alias(f"?{name}") for name, flag in flags.items())
+    except pl.exceptions.PolarsError:
+        for name, flag in flags.items():
+            try:
+                rows = rows.with_columns(flag.alias(f"?{name}"))
+            except pl.exceptions.PolarsError as error:
+                state.counts["rule_errors", name] += 1
+                state.samples_of_trouble.setdefault(("rule_errors", name), f"{type(error).__name__}: {error}"[:500])
+                rows = rows.with_columns(pl.lit(value=False).alias(f"?{name}"))
+        return rows
 
 
 def _named(correlation: object) -> set[str]:
