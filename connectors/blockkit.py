@@ -19,6 +19,7 @@ CLAIMS = 6
 """Claims of evidence shown, so that all blocks of a message together stay near 12,000 letters."""
 SHORT = 1200
 ICONS = {"critical": "🔴", "high": "🟠", "medium": "🟡", "low": "🔵", "informational": "⚪"}
+OVER, PART = "✅", "↪️"
 ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 ACTIVE = re.compile(r"@(?=here\b|channel\b|everyone\b)|`(?=`)")
 BRACKETS = str.maketrans("<>", "‹›")
@@ -92,7 +93,8 @@ def _cut(pieces: Sequence[str], limit: int) -> list[str]:
 
 
 def _titled(message: Message) -> str:
-    return f"{'✅' if message.over else ICONS.get(message.level, ICONS['informational'])} {message.title}"
+    icon = PART if message.folded else OVER if message.over else ICONS.get(message.level, ICONS["informational"])
+    return f"{icon} {message.title}"
 
 
 def _header(title: str) -> Block:

@@ -94,7 +94,7 @@ def _details(told: message.Message) -> dict[str, Any]:
         "against": told.against,
         "blind": told.blind,
         "fix": told.fix,
-        "notifications": told.body,
+        "formerly" if told.folded else "notifications": told.body,
     }
     shown = {name: _first(lines) for name, lines in lists.items() if lines}
     return {"facts": told.facts, **shown, "impact": told.impact, "from": told.origin}

@@ -135,7 +135,7 @@ class Bot:
         if details := blockkit.details(told):
             content = {"text": "Symptoms and evidence", "blocks": details} | _marked(notification, "details")
             parts["details"] = self._put(parts.get("details"), reply | content, now)
-        if told.over and not was_told:
+        if told.over and not told.folded and not was_told:
             text = {"text": f"✅ {blockkit.fit([told.facts], blockkit.SECTION)}"}
             self._put(None, reply | text | _marked(notification, "resolved"), now)
         return parts

@@ -28,6 +28,7 @@ LONG = 4000
 BRIEF = (
     "id",
     "thread",
+    "part_of",
     "revision",
     "signature",
     "title",

@@ -35,7 +35,7 @@ class Evidence:
 class Message:
     """What is to be said. `level` is the incident's, or `informational`; `over` that it has ended. `title` says what broke,
     `facts` in one line where, since when, for how long and how sure; `first_aid` are commands to paste (none when it is over).
-    `origin` says which rule and incident this is. `body` are the texts of a digest.
+    `origin` says which rule and incident this is. `body` are the texts of a digest, or what a `folded` one was called.
     """
 
     level: str
@@ -52,6 +52,7 @@ class Message:
     blind: tuple[str, ...] = ()
     fix: tuple[str, ...] = ()
     body: tuple[str, ...] = ()
+    folded: bool = False
 
 
 def of(notification: Notification) -> Message:
@@ -60,13 +61,15 @@ def of(notification: Notification) -> Message:
         return _test(notification)
     if notification.event == "digest":
         return _digest(notification)
+    if notification.event == "folded":
+        return _folded(notification)
     incident, over = notification.incident, notification.event == "resolved"
     return Message(
         level=incident["level"],
         over=over,
         title=_title(incident, over=over),
         facts=_facts(incident, over=over),
-        origin=f"{incident['signature']} v{incident['rule']['version']}{DOT}incident {incident['id']}",
+        origin=_origin(incident),
         link=notification.link,
         first_aid=() if over else tuple(map(words.printable, incident["first_aid"])),
         impact=words.flat(incident["impact"], LONG_TEXT),
@@ -94,15 +97,20 @@ def text(message: Message) -> str:
 
 def payload(notification: Notification) -> dict[str, Any]:
     """The notification for machines, as JSON can hold it: `type` (incident.opened, incident.updated, incident.resolved,
-    headwater.digest, headwater.test), `timestamp` (RFC 3339) and `data`: the public form of the incident with `thread`,
-    `revision`, `link`, `labels` and its symptoms as a `tree` without their own evidence.
+    incident.folded, headwater.digest, headwater.test), `timestamp` (RFC 3339) and `data`: the public form of the incident with
+    `thread`, `revision`, `link`, `labels` and its symptoms as a `tree` without their own evidence; when it is folded, `part_of`
+    is what it is a part of.
     """
-    about = {
+    about: dict[str, Any] = {
         "thread": notification.thread,
         "revision": notification.revision,
         "link": notification.link,
         "labels": dict(notification.labels),
     }
+    if notification.part_of is not None:
+        about["part_of"] = {
+            key: words.flat(notification.part_of[key], LONGEST) for key in ("id", "signature", "title", "level", "summary")
+        }
     plain = notification.event in ("digest", "test")
     tree = {"tree": [_brief(symptom) for symptom in notification.symptoms]}
     data = {"text": text(of(notification))} if plain else dict(notification.incident) | tree
@@ -142,10 +150,31 @@ def _digest(notification: Notification) -> Message:
     )
 
 
+def _folded(notification: Notification) -> Message:
+    incident = notification.incident
+    return Message(
+        level=incident["level"],
+        over=True,
+        title=f"PART OF: {_summary(notification.part_of or incident)}",
+        facts=_facts(incident, over=False),
+        origin=_origin(incident),
+        link=notification.link,
+        body=(_title(incident, over=False),),
+        folded=True,
+    )
+
+
+def _origin(incident: Public) -> str:
+    return f"{incident['signature']} v{incident['rule']['version']}{DOT}incident {incident['id']}"
+
+
+def _summary(incident: Public) -> str:
+    return words.flat(incident["summary"] or incident["title"], LONGEST)
+
+
 def _title(incident: Public, *, over: bool) -> str:
-    summary = words.flat(incident["summary"] or incident["title"], LONGEST)
     ending = "WITHDRAWN, later evidence speaks against it" if incident.get("withdrawn") else "RESOLVED"
-    return f"{ending if over else incident['level'].upper()}: {summary}"
+    return f"{ending if over else incident['level'].upper()}: {_summary(incident)}"
 
 
 def _facts(incident: Public, *, over: bool) -> str:

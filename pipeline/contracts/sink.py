@@ -12,12 +12,16 @@
 * Whatever came from a log line is data: it is escaped for the target's markup and cut, with a mark, to the target's limits.
 """
 
+import dataclasses
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 Receipt = Mapping[str, Any]
-Event = Literal["opened", "updated", "resolved", "digest", "test"]
+Event = Literal["opened", "updated", "resolved", "folded", "digest", "test"]
+OVER = ("resolved", "folded")
+"""Events after which a thread is closed. `folded`: it turned out to be a part of another incident, which people are told of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,7 @@ class Notification:
     the incident: all notifications of it share that. `incident` and `symptoms` are in the public form (`headwater replay
     --output json`), symptoms in the order of the tree, each with `depth` (1 for what hangs directly below the root). `labels`
     are those that routing and Alertmanager see. `link` leads to the incident, where a base address is configured. `digest` has
-    texts instead of an incident, when there were too many.
+    texts instead of an incident, when there were too many. `part_of` is what a folded incident is a part of.
     """
 
     key: str
@@ -43,6 +47,18 @@ class Notification:
     link: str | None = None
     digest: tuple[str, ...] = ()
     annotations: Mapping[str, str] = field(default_factory=dict)
+    part_of: Mapping[str, Any] | None = None
+
+
+def as_json(notification: Notification) -> str:
+    """The notification as one line of ASCII, for keeping it."""
+    return json.dumps(dataclasses.asdict(notification), separators=(",", ":"))
+
+
+def from_json(text: str) -> Notification:
+    """The notification that `as_json` made."""
+    kept = json.loads(text)
+    return Notification(**{**kept, "symptoms": tuple(kept["symptoms"]), "digest": tuple(kept["digest"])})
 
 
 class Sink(Protocol):

@@ -67,6 +67,20 @@ def test_an_incident_is_followed_to_its_end(name: str, way: Way, receiver: Recei
 
 
 @every
+def test_what_became_a_part_of_another_says_so(
+    name: str, way: Way, receiver: Receiver, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A symptom that was told of on its own is closed with the name of its cause."""
+    sink = make(name, way, receiver.url)
+    root, (symptom, *_) = told.recorded()
+    alone = {"thread": "symptom-1", "symptoms": ()}
+    receipt = deliver(sink, told.notification(incident=symptom, **alone))
+    deliver(sink, told.notification("folded", 2, incident=symptom, part_of=root, **alone), receipt)
+    texts = [text for _, text in way.seen(Scene(receiver, sink, capsys.readouterr().out))]
+    assert root["summary"] in texts[-1]
+
+
+@every
 def test_texts_without_an_incident_are_told(name: str, way: Way, receiver: Receiver, capsys: pytest.CaptureFixture[str]) -> None:
     """A test says that nothing is wrong, a digest has its texts."""
     sink = make(name, way, receiver.url)

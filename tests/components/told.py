@@ -81,9 +81,18 @@ def monstrous(draw: st.DrawFn) -> Notification:
     }  # fmt: skip
     symptom = symptoms[0] | {"title": draw(TEXT), "group": {"k8s.namespace.name": draw(TEXT)}}
     below = tuple(symptom | {"signature": f"s{n}", "depth": 1 + n % 3} for n in range(many))
-    event: Event = draw(st.sampled_from(("opened", "updated", "resolved", "digest", "test")))
+    event: Event = draw(st.sampled_from(("opened", "updated", "resolved", "folded", "digest", "test")))
     digest = tuple([draw(TEXT)] * draw(st.integers(0, 400)))
     labels = {"severity": "critical", draw(TEXT): draw(TEXT)}
     return Notification(
-        "key-1", "thread-1", event, AT, labels, incident, below, link="https://headwater.example/i/1", digest=digest
+        "key-1",
+        "thread-1",
+        event,
+        AT,
+        labels,
+        incident,
+        below,
+        link="https://headwater.example/i/1",
+        digest=digest,
+        part_of=incident if event == "folded" else None,
     )
