@@ -11,9 +11,7 @@ Output = Annotated[str, typer.Option("--output", "-o", metavar="FORM", help="tre
 
 Config = Annotated[
     Path | None,
-    typer.Option(
-        "--config", metavar="FILE", help="Configuration of which `parsers` (what writes which format) and `rules` are used."
-    ),
+    typer.Option("--config", metavar="FILE", help="The configuration (headwater.yaml)."),
 ]
 
 

@@ -46,6 +46,8 @@ class Context:
     name: str
     nodes: dict[str, str] = field(default_factory=dict)
     """Node to availability zone, as far as configured."""
+    patience: float = 30.0
+    """Seconds that a call may wait for another process that is at the same file."""
 
 
 def names(kind: Kind) -> list[str]:

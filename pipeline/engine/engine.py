@@ -209,10 +209,14 @@ class Engine:
         """No more rows will come: what waits for the watermark is decided by what is there."""
         self._finished = True
 
+    def settled(self) -> State:
+        """The state with nothing left that waits beside it; picklable."""
+        self._match()
+        return self.state
+
     def snapshot(self) -> bytes:
         """The state as bytes."""
-        self._match()
-        return pickle.dumps((self._ruleset.digest, self.cluster, self.state))
+        return pickle.dumps((self._ruleset.digest, self.cluster, self.settled()))
 
     @classmethod
     def restore(

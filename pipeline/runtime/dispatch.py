@@ -62,6 +62,7 @@ class Dispatcher:
         for key in [key for key in self._told.talks if key[0] not in updates]:
             del self._told.talks[key]
         self._due: list[int] = []
+        self._present = 0
 
     def snapshot(self) -> bytes:
         """What people have been told, for another process."""
@@ -71,9 +72,14 @@ class Dispatcher:
         """When (microseconds since 1970) something is to be decided although nothing changes; as of the last `decide`."""
         return min(self._due, default=None)
 
-    def decide(self, records: Mapping[str, Record], silences: Sequence[Silence], now: int) -> list[Intent]:
-        """All that is to be said at `now`, of the records (by thread) as they stand."""
+    def decide(
+        self, records: Mapping[str, Record], silences: Sequence[Silence], now: int, present: int | None = None
+    ) -> list[Intent]:
+        """All that is to be said at `now`, of the records (by thread) as they stand. `present` is how far the events have come
+        (default: `now`); what had ended an hour before that and was never told is no news.
+        """
         self._told.set_clock(now)
+        self._present = now if present is None else present
         self._due = []
         tree = Roots(records)
         active = [silence for silence in silences if silence.starts <= now < silence.ends]
@@ -137,7 +143,7 @@ class Dispatcher:
         main = _main(record, here)
         group = repr(target.group) if target.group else record.thread
         want = Want(target, group, "updated", record.thread, record.revision, roots.form(record), main)
-        event = self._first(record, target, now) if main is None else self._next(record, main)
+        event = self._first(record, target) if main is None else self._next(record, main)
         if event is not None:
             yield dataclasses.replace(want, event=event)
         elif main is not None and not main.over and roots.is_firing(record) and self._updates[target.receiver]:
@@ -150,13 +156,13 @@ class Dispatcher:
             if talk is not main and not talk.over:
                 yield _folding(talk, want, tree)
 
-    def _first(self, record: Record, target: Target, now: int) -> Event | None:
+    def _first(self, record: Record, target: Target) -> Event | None:
         """The first word about a root that has no conversation."""
         in_digest = self._told.heard.get((target.receiver, record.thread))
         if roots.is_firing(record):
             return None if in_digest else "opened"
         is_news = roots.is_real(record) and in_digest is None and not record.public.get("withdrawn")
-        return "resolved" if is_news and roots.ended(record, now, RECENT) else None
+        return "resolved" if is_news and roots.ended(record, self._present, RECENT) else None
 
     def _next(self, record: Record, talk: Talk) -> Event | None:
         """The next word in a conversation, if there is news."""

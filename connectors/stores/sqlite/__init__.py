@@ -49,7 +49,7 @@ class Settings(BaseModel):
 
 def create(settings: Settings, context: Context) -> "SQLite":
     """The store; its file is opened, or made, by the first call."""
-    return SQLite(settings.path or context.state / "incidents.db")
+    return SQLite(settings.path or context.state / "incidents.db", patience=context.patience)
 
 
 class SQLite:

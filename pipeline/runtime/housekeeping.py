@@ -1,0 +1,78 @@
+"""What is done now and then, beside the reading thread: tidying, compressing, and looking for silences.
+
+A tick may be late or left out; nothing here must happen at its time. Each job has its own connection to the store, so that a long
+tidying does not hold up an incident.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from pipeline.config import Config
+from pipeline.contracts.store import Silence, Store
+from pipeline.errors import HeadwaterError
+from pipeline.runtime import wiring
+from pipeline.runtime.service import Service
+
+SILENCES, LOG, STORE = 10, 60, 3600
+"""Seconds between two runs."""
+
+
+class Housekeeping:
+    """The jobs of a service, from `start` to `close`."""
+
+    def __init__(self, service: Service, config: Config) -> None:
+        self._service, self._config = service, config
+        self._store: Store = wiring.create(config.store, config, patience=30.0)  # type: ignore[assignment]
+        self._known: dict[str, Sequence[Silence]] = {}
+        self._scheduler = BackgroundScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1})
+
+    def start(self) -> None:
+        """Look for silences at once, then everything in its turn."""
+        self._guarded(self.silences)
+        jobs: list[tuple[Callable[[], None], int]] = [(self.silences, SILENCES), (self.log, LOG), (self.store, STORE)]
+        for job, every in jobs:
+            self._scheduler.add_job(
+                self._guarded, "interval", args=[job], seconds=every, id=job.__name__, misfire_grace_time=every
+            )
+        self._scheduler.start()
+
+    def silences(self) -> None:
+        """What is held back: by our own silences, and by those of an Alertmanager."""
+        now = time.time()
+        try:
+            self._known["store"] = self._store.silences(round(now * 1e6))
+            for name, sink in self._service.parts.sinks.items():
+                asked: Any = getattr(sink, "silences", None)
+                self._known[name] = asked(now) if asked else []
+        finally:  # what one of them cannot say now is taken to be as it was
+            self._service.silence([silence for found in self._known.values() for silence in found])
+
+    def log(self) -> None:
+        """Compress full segments, and drop what is too old or too much."""
+        log, kept = self._service.inputs.log, self._config.settings.log.retention
+        while getattr(log, "compress", bool)():
+            continue
+        log.retain(time.time(), age=kept.age, size=kept.size)
+
+    def store(self) -> None:
+        """Drop what is too old or too much from the store, and what was delivered long ago."""
+        kept, now = self._config.settings.store.retention, round(time.time() * 1e6)
+        self._store.retain(now, age=kept.age, size=kept.size)
+        self._service.parts.ledger.retain(now)
+
+    def close(self) -> None:
+        """End the jobs; one that is at work ends by itself."""
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
+        self._store.close()
+
+    def _guarded(self, job: Callable[[], None]) -> None:
+        try:
+            job()
+        except HeadwaterError as error:
+            self._service.troubles.note("housekeeping", job.__name__, str(error))
+        else:
+            self._service.troubles.mended("housekeeping", job.__name__)
