@@ -18,6 +18,7 @@ from pipeline.contracts.sink import Sink
 from pipeline.contracts.store import Silence, Store
 from pipeline.engine.lifecycle import Change
 from pipeline.errors import HeadwaterError, StateError, StoreError
+from pipeline.model.public import rfc3339
 from pipeline.runtime import checkpoint, report
 from pipeline.runtime.analysis import Analysis, Site
 from pipeline.runtime.checkpoint import History, Place
@@ -98,9 +99,11 @@ class Service:
         else:
             self._seek(place.positions)
             self.order.held = place.held
+        log.info("going on from the last checkpoint", events_up_to=rfc3339(self.analysis.memory.now or None))
 
     def run(self) -> None:
-        """Work until `stop`, or until all sources have ended."""
+        """Go on from the last checkpoint, and work until `stop`, or until all sources have ended."""
+        self.restore(time.monotonic(), time.time())
         self.outbox.start()
         while not self._stopping.is_set():
             if not self.turn(time.monotonic(), time.time()):
@@ -215,12 +218,8 @@ class Service:
 
     def _save_when_due(self, now: float) -> None:
         saved = self.saved
-        wait = saved.cost * SHARE if not self._intents else saved.cost
-        if saved.failed:
-            wait = RETRY
-        elif not self._intents:
-            wait = max(wait, CHECKPOINT)
-        if now - saved.at >= wait:
+        wait = 0.0 if self._intents else max(saved.cost * SHARE, CHECKPOINT)
+        if now - saved.at >= (RETRY if saved.failed else wait):
             self._save(now)
 
     def _save(self, now: float) -> None:
