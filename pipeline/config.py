@@ -22,6 +22,8 @@ from pipeline.contracts.store import Matcher
 from pipeline.errors import ConfigError, Problem, nearest
 
 PREFIX = "HEADWATER_"
+OWN = "headwater"
+"""The name of the source in which the service reports on itself."""
 PLACES = (Path("headwater.yaml"), Path("/etc/headwater/headwater.yaml"))
 _MATCHER = re.compile(r'\s*([A-Za-z_][\w.]*)\s*(=~|!~|!=|=)\s*(?:"(.*)"|([^"]*?))\s*')
 _SIZES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
@@ -306,12 +308,12 @@ def _check_routes(route: Route, settings: Settings, reader: _Reader, loc: tuple[
 
 
 def _check_names(settings: Settings, reader: _Reader) -> None:
-    seen: set[str] = set()
+    seen = {OWN}
     for at, source in enumerate(settings.sources):
         name = source.name or source.type
         if name in seen:
             problem = reader.document.problem(
-                ("sources", at), f"two sources are called '{name}'", "give each a `name` of its own"
+                ("sources", at), f"another source is called '{name}'", "give each a `name` of its own"
             )
             reader.problems.append(problem)
         seen.add(name)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 CAPS = ("final_incidents_dropped", "samples_dropped", "rows_folded", "parts_cut", "too_late")
 """Counters of what a cap cost."""
+_UNREAD = ("unparsed", "plain")
 HALTED = 30.0
 """Seconds without a turn after which the service counts as hanging."""
 
@@ -65,10 +66,14 @@ def of(service: "Service", now: float) -> Report:
         "ready": service.caught_up,
         "event_time": rfc3339(service.analysis.memory.now or None),
         "watermark": rfc3339(state.clocks.watermark() if state.clocks.newest() else None),
-        "sources": [_source(service, entry, now) for entry in service.inputs.inputs],
+        "sources": [
+            _source(service, entry, now) for entry in service.inputs.inputs if entry.source is not service.parts.selfcheck
+        ],
         "log": {"bytes": log.size, "oldest_seconds": log.oldest, "writable": log.writable, "error": log.text},
         "lines": _by_label(counts, "lines"),
-        "unparsed": _by_label(counts, "unparsed"),
+        "understood": _by_label(counts, "rows"),
+        "unparsed": _unparsed(counts),
+        "examples": {label: text for (metric, label), text in state.samples_of_trouble.items() if metric in _UNREAD},
         "rules": _rules(service),
         "incidents": Counter(record.incident.status for record in service.analysis.memory.book.records.values()),
         "store": {"unsaved": len(service.analysis.memory.unsaved)},
@@ -94,6 +99,7 @@ def _source(service: "Service", entry: "Input", now: float) -> dict[str, Any]:
         "name": entry.name,
         "type": entry.kind,
         "alive": status.alive and not entry.error,
+        "finished": entry.source.finished(),
         "streams": status.streams,
         "unread_bytes": status.waiting,
         "bytes": entry.bytes,
@@ -116,6 +122,7 @@ def _rules(service: "Service") -> dict[str, Any]:
         "seconds": {name: round(cost, 6) for name, cost in costs},
         "rows": {name: len(numbers) for name, numbers in sorted(engine.state.matched.items()) if len(numbers)},
         "errors": _by_label(counts, "rule_errors"),
+        "examples": {name: text for (metric, name), text in engine.state.samples_of_trouble.items() if metric == "rule_errors"},
     }
 
 
@@ -141,6 +148,13 @@ def _caps(service: "Service", counts: Counter[tuple[str, str]]) -> dict[str, int
             found[metric] += number
     found["order_released_bytes"] = service.order.released
     return {name: number for name, number in sorted(found.items()) if number}
+
+
+def _unparsed(counts: Counter[tuple[str, str]]) -> dict[str, int]:
+    """Lines that a format did not understand; container logs of no known format are ordinary text."""
+    found = Counter(_by_label(counts, "unparsed"))
+    found.update({label: number for label, number in _by_label(counts, "plain").items() if label != "text"})
+    return dict(found)
 
 
 def _by_label(counts: Counter[tuple[str, str]], metric: str) -> dict[str, int]:

@@ -27,6 +27,7 @@ from pipeline.runtime.inputs import Inputs
 from pipeline.runtime.ledger import Intent, Ledger
 from pipeline.runtime.order import Order
 from pipeline.runtime.outbox import Outbox
+from pipeline.runtime.selfcheck import SelfCheck
 from pipeline.runtime.troubles import Troubles, log
 
 EVERY = 0.1
@@ -48,6 +49,8 @@ class Parts:
     store: Store
     ledger: Ledger
     sinks: Mapping[str, Sink]
+    selfcheck: SelfCheck
+    """One of the inputs as well."""
     dispatcher: Callable[[bytes | None], Dispatcher]
     """Makes one that goes on from what was told."""
 
@@ -165,6 +168,8 @@ class Service:
         self.turned = now
         if self.desk.wanted():
             self.desk.give(report.of(self, now))
+        if self.inputs.live and self.parts.selfcheck.due(now):
+            self.parts.selfcheck.look(report.of(self, now), now, self.analysis.memory.now or self._now)
         return read.more or (bool(read.batches) and not self.inputs.live)
 
     def end(self, now: float, wall: float) -> None:

@@ -1,6 +1,7 @@
 """From a configuration to a service: components by their names, opened in an order in which a failure leaves nothing behind."""
 
 import contextlib
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from pipeline.runtime.dispatch import Dispatcher
 from pipeline.runtime.inputs import Input, Inputs
 from pipeline.runtime.ledger import Ledger
 from pipeline.runtime.lock import Lock
+from pipeline.runtime.selfcheck import NAME, SelfCheck
 from pipeline.runtime.service import Parts, Service
 from pipeline.signatures import load
 
@@ -58,7 +60,10 @@ def opened(config: Config) -> Iterator[Service]:
         stack.callback(store.close)
         store.silences(0)  # a file that is not ours is refused now, not with the first incident
         log = create(config.log, config)
-        inputs = Inputs([_input(chosen, config, at) for at, chosen in enumerate(config.sources)], log)  # type: ignore[arg-type]
+        selfcheck = SelfCheck(settings.cluster, uuid.uuid4().hex[:12])
+        sources = [_input(chosen, config, at) for at, chosen in enumerate(config.sources)]
+        own = Input(NAME, "selfcheck", selfcheck, kept=True)
+        inputs = Inputs([*sources, own], log)  # type: ignore[arg-type]
         stack.callback(inputs.close)
         told = sinks(config)
         updates = {name: sink.updates for name, sink in told.items()}
@@ -66,7 +71,7 @@ def opened(config: Config) -> Iterator[Service]:
         def dispatcher(known: bytes | None) -> Dispatcher:
             return Dispatcher(settings.route, updates, settings.link, known)
 
-        yield Service(Parts(made, inputs, store, ledger, told, dispatcher))
+        yield Service(Parts(made, inputs, store, ledger, told, selfcheck, dispatcher))
 
 
 def _input(chosen: Chosen, config: Config, at: int) -> Input:
