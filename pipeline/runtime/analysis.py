@@ -22,8 +22,8 @@ from pipeline.signatures.ruleset import RuleSet
 
 URGENT, CALM = 2.0, 9.0
 """Times the cost of the last look that must have passed before the next: with rows that some rule may want, and without."""
-IDLE = 10.0
-"""Seconds between two looks while nothing comes."""
+IDLE, LONGEST = 5.0, 60.0
+"""Seconds until the next look while nothing comes, doubled from one to the next."""
 CATCHING_UP = 30.0
 """Seconds between two looks during a backlog."""
 FINAL = 500
@@ -49,6 +49,7 @@ class Pace:
     cost: float = 0.0
     fresh: bool = False
     """Whether rows came since."""
+    idle: float = IDLE
 
     def due(self, now: float, *, urgent: bool, backlog: bool) -> bool:
         """Whether it is time to ask."""
@@ -56,11 +57,12 @@ class Pace:
         if backlog:
             return passed >= max(CATCHING_UP, self.cost * CALM)
         if not self.fresh:
-            return passed >= IDLE
+            return passed >= self.idle
         return passed >= self.cost * (URGENT if urgent else CALM)
 
     def asked(self, begun: float, now: float) -> None:
         """It was asked."""
+        self.idle = IDLE if self.fresh else min(LONGEST, self.idle * 2)
         self.last, self.cost, self.fresh = now, now - begun, False
 
 

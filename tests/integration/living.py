@@ -6,10 +6,12 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -164,6 +166,20 @@ class Service:
         """Nothing of it stays, however a test ended."""
         if self.process and self.process.poll() is None:
             self.kill()
+
+
+def ready(service: Service, seconds: float = PATIENCE) -> str:
+    """Wait until it has caught up; its address."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        assert service.process
+        assert service.process.poll() is None, service.log.read_text()
+        address = re.findall(r"address=(http://\S+)", service.log.read_text())
+        with contextlib.suppress(OSError):
+            if address and urllib.request.urlopen(f"{address[-1]}/readyz", timeout=5).status == 200:
+                return str(address[-1])
+        time.sleep(0.02)
+    raise TimeoutError(service.log.read_text())
 
 
 def told(requests: Iterable[Any]) -> dict[str, tuple[Any, ...]]:
