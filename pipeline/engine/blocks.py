@@ -1,6 +1,7 @@
 """Raw batches to blocks of lines: batches of one envelope and format put together, cut into rows, undamaged by bad bytes."""
 
 import dataclasses
+import functools
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -49,7 +50,7 @@ class Block:
 
     def owners(self) -> pl.DataFrame:
         """What is known of the writer of each segment: `_seg` and the columns of `OWNER`."""
-        return owners(self.streams())
+        return owners(tuple(self.streams()))
 
     def identities(self, rows: pl.Series) -> pl.Series:
         """`event.id` of the given rows: the stream and the position in it."""
@@ -156,7 +157,8 @@ def glue(block: Block) -> Block:
     return dataclasses.replace(block, lines=glued["record"], ends=glued["end"], starts=glued["start"], segments=glued["seg"])
 
 
-def owners(streams: Sequence[Stream]) -> pl.DataFrame:
+@functools.lru_cache(maxsize=256)
+def owners(streams: tuple[Stream, ...]) -> pl.DataFrame:
     """What is known of the writers of streams, by their place: `_seg` and the columns of `OWNER`."""
     columns = {name: [getattr(stream, attribute) for stream in streams] for name, attribute in OWNER.items()}
     schema = {"_seg": pl.UInt32(), **dict.fromkeys(OWNER, pl.String())}

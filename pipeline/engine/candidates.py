@@ -95,7 +95,7 @@ class Candidates:
         rows = cri.ENVELOPE.unwrap(raw.select("record"), Context()).with_columns(raw["event.id"], raw["_stream"], raw["observed"])
         rows = rows.with_columns(pl.coalesce("message", raw["record"]).alias("message"))
         names = raw["_stream"].unique(maintain_order=True)
-        writers = owners([self._streams[name] for name in names.to_list()])
+        writers = owners(tuple(self._streams[name] for name in names.to_list()))
         codes = names.to_frame("_stream").with_row_index("_seg")
         filled = fill_owner(rows.join(codes, on="_stream", how="left", maintain_order="left"), writers).with_columns(raw["_hint"])
         parts = []

@@ -51,6 +51,8 @@ class Intake:
         self._unscanned = [d for d in ruleset.detections.values() if not d.literals and not d.dense and d.name in used]
         self._counters = [Counter(plan) for plan in aggregate.plans(ruleset)]
         self._counted_formats = tuple(sorted({counter.plan.format for counter in self._counters}))
+        sniffs = [(name, parsers.all_formats()[name].sniff) for name in self._counted_formats]
+        self._looks = [pl.col("text").str.contains(sniff).alias(name) for name, sniff in sniffs if sniff]
         self._limits = limits
         self.candidates = Candidates(names)
         self._writers = names
@@ -77,9 +79,10 @@ class Intake:
         self._look(block, seconds, state)
         hits = self._scanner.scan(block.data, block.ends, block.lines)
         wanted = self._wanted(hits, block.format, block.lines)
-        rows = lines.with_columns(block.segments.alias("_seg"), seconds.alias("second"))
+        rows = lines.hstack([block.segments.alias("_seg"), seconds.alias("second")])
         counts: Counts = []
-        merged = partial.of_block(block, hits.filter(pl.col("literal").is_in(self._parts))["row"], state, self._limits)
+        tagged = hits.filter(pl.col("literal").is_in(self._parts)) if len(hits) else hits
+        merged = partial.of_block(block, tagged["row"], state, self._limits)
         if merged is not None:
             whole, covered = merged
             wanted = wanted.filter(~wanted.is_in(covered.implode()))
@@ -88,9 +91,8 @@ class Intake:
             counts.extend(self._counted_messages(whole, block))
         if len(wanted):
             self.candidates.add_raw(block, wanted, now)
-        owners = block.owners().select("_seg", *aggregate.FROM_STREAM)
-        for name in self._counted_formats:
-            counts.extend(self._counted(name, self._showing(name, block, state), rows, owners))
+        for name, segments in self._showing(block, state).items():
+            counts.extend(self._counted(name, segments, rows, block.owners()))
         return counts
 
     def _wrapped(self, block: Block, state: State, now: datetime) -> Counts:
@@ -170,7 +172,7 @@ class Intake:
 
     def _counted(self, name: str, segments: Sequence[int] | None, rows: pl.DataFrame, owners: pl.DataFrame) -> Counts:
         """The all-rows face: count the rows of the given segments (None: all) as lines of a format."""
-        if segments == [] or rows.is_empty():
+        if rows.is_empty():
             return []
         if segments is not None:
             rows = rows.filter(pl.col("_seg").is_in(segments))
@@ -178,7 +180,7 @@ class Intake:
         names = sorted({column for counter in counters for column in counter.plan.columns()})
         fmt = parsers.all_formats()[name]
         face = cheap.cut(rows, fmt.cheap, fmt.pieces, names)
-        counts = [counter.count(face).join(owners, on="_seg", how="left").drop("_seg") for counter in counters]
+        counts = [_signed(counter.count(face), owners.select("_seg", *aggregate.FROM_STREAM)) for counter in counters]
         return [(c.plan.name, compact.owned(found, len(rows))) for c, found in zip(counters, counts, strict=True)]
 
     def _counted_messages(self, rows: pl.DataFrame, block: Block) -> Counts:
@@ -199,20 +201,36 @@ class Intake:
             )
         return counts
 
-    def _showing(self, name: str, block: Block, state: State) -> list[int] | None:
-        """The segments whose lines are of a format: all (None) or none by name, else those that have shown such a line."""
+    def _showing(self, block: Block, state: State) -> dict[str, list[int] | None]:
+        """The formats that are counted in a block, and in which segments (None: all): by name, else as lines have shown."""
         if block.format is not None:
-            return None if block.format == name else []
-        pattern = parsers.all_formats()[name].sniff
+            return {block.format: None} if block.format in self._counted_formats else {}
         streams = block.streams()
-        undecided = [at for at, s in enumerate(streams) if s.id not in state.faces and state.looked[s.id, name] < UNDECIDED]
-        if undecided and pattern:
-            texts = pl.DataFrame({"_seg": block.segments, "record": block.lines}).filter(pl.col("_seg").is_in(undecided))
-            shown = texts.filter(cri.message(pl.col("record")).str.contains(pattern))["_seg"].unique().to_list()
-            state.faces.update({streams[at].id: name for at in shown})
-            for at, number in texts.group_by("_seg").len().iter_rows():
-                state.looked[streams[at].id, name] += number
-        return [at for at, stream in enumerate(streams) if state.faces.get(stream.id) == name]
+        undecided = [at for at, stream in enumerate(streams) if self._is_undecided(stream.id, state)]
+        if undecided and self._looks:
+            self._decide(undecided, block, state)
+        faces = [state.faces.get(stream.id) for stream in streams]
+        return {
+            name: None if set(faces) == {name} else [at for at, face in enumerate(faces) if face == name]
+            for name in self._counted_formats
+            if name in faces
+        }
+
+    @staticmethod
+    def _is_undecided(stream: str, state: State) -> bool:
+        return stream not in state.faces and state.looked[stream] < UNDECIDED
+
+    def _decide(self, undecided: Sequence[int], block: Block, state: State) -> None:
+        """Look for the formats of streams that no name tells, in as many of their lines as are still looked at."""
+        for at in undecided:
+            stream = block.batches[at].stream.id
+            lines = block.lines if len(block.batches) == 1 else block.lines.filter(block.segments == at)
+            texts = lines.head(UNDECIDED - state.looked[stream]).to_frame("record")
+            state.looked[stream] += len(texts)
+            looks = texts.lazy().select(cri.message(pl.col("record")).alias("text")).select(look.any() for look in self._looks)
+            shown = looks.collect(engine="in-memory").row(0, named=True)
+            if face := next((name for name in self._counted_formats if shown.get(name)), None):
+                state.faces[stream] = face
 
     def _pass_on(self, rows: pl.DataFrame, block: Block, now: datetime) -> None:
         """Let candidates wait to be parsed."""
@@ -254,6 +272,14 @@ class Intake:
             block.segments.gather(lines).alias("_seg"),
         )
         return fill_owner(owned, block.owners())
+
+
+def _signed(counts: pl.DataFrame, owners: pl.DataFrame) -> pl.DataFrame:
+    """Counts with the writer of each segment instead of its number."""
+    if len(owners) > 1:
+        return counts.join(owners, on="_seg", how="left").drop("_seg")
+    writer = owners.drop("_seg").row(0, named=True)
+    return counts.drop("_seg").with_columns(pl.lit(value, pl.String).alias(name) for name, value in writer.items())
 
 
 def _numbered(lines: pl.Series, identities: pl.Series) -> pl.Series:
