@@ -54,6 +54,9 @@ class Block:
 
     def identities(self, rows: pl.Series) -> pl.Series:
         """`event.id` of the given rows: the stream and the position in it."""
+        if len(self.batches) == 1 and self.batches[0].offsets is None:
+            only = self.batches[0]
+            return f"{only.stream.id}:" + (self.starts.gather(rows) + only.offset).cast(pl.String)
         segments = self.segments.gather(rows)
         begins = pl.Series([0, *_bounds(self.batches)[:-1]], dtype=pl.Int64)
         inside = self.starts.gather(rows) - begins.gather(segments)

@@ -180,8 +180,9 @@ class Intake:
         names = sorted({column for counter in counters for column in counter.plan.columns()})
         fmt = parsers.all_formats()[name]
         face = cheap.cut(rows, fmt.cheap, fmt.pieces, names)
-        counts = [_signed(counter.count(face), owners.select("_seg", *aggregate.FROM_STREAM)) for counter in counters]
-        return [(c.plan.name, compact.owned(found, len(rows))) for c, found in zip(counters, counts, strict=True)]
+        writers = owners.select("_seg", *aggregate.FROM_STREAM)
+        counts = [compact.owned(counter.count(face), len(rows)) for counter in counters]
+        return [(c.plan.name, _signed(found, writers)) for c, found in zip(counters, counts, strict=True)]
 
     def _counted_messages(self, rows: pl.DataFrame, block: Block) -> Counts:
         """The all-rows face of unwrapped messages: by the format that names give, else by what a message looks like."""
