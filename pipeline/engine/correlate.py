@@ -49,6 +49,7 @@ class Correlator:
         self._plans = plans
         self._counts = Counts(ruleset, state, plans)
         self._shown: dict[str, list[str]] = {}
+        self._beneath: dict[str, frozenset[str]] = {}
         self._waiting: dict[str, bool] = {}
         self._outcomes: dict[str, tuple[object, Outcome]] = {}
         self._skews = {found.rule: found.signature.skew for found in ruleset.signatures.values()}
@@ -215,9 +216,12 @@ class Correlator:
             self._shown[rule.name] = sorted(own | signed)
         return self._shown[rule.name]
 
-    def _below(self, name: str) -> set[str]:
-        rule = self._ruleset.rules.get(name)
-        return set() if rule is None else set(rule.rules).union(*(self._below(other) for other in rule.rules))
+    def _below(self, name: str) -> frozenset[str]:
+        """What a rule stands on, directly or through others."""
+        if name not in self._beneath:
+            rules = self._ruleset.rules[name].rules if name in self._ruleset.rules else ()
+            self._beneath[name] = frozenset(rules).union(*(self._below(other) for other in rules))
+        return self._beneath[name]
 
     def _evidence_of(self, rule: Rule) -> list[str]:
         """The rules whose rows are evidence: not what must be absent, nor what a share is taken of."""
