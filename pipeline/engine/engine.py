@@ -36,6 +36,9 @@ from pipeline.signatures.detection import tests
 from pipeline.signatures.logsource import COUNTERS, OBJECTS
 from pipeline.signatures.ruleset import Disaster, RuleSet
 
+PIECES = 200
+"""Chunks of a table of counts: every batch adds one, and every query walks through all."""
+
 
 class Engine:
     """One cluster's detection for one rule set.
@@ -89,7 +92,8 @@ class Engine:
                 text.append(batch)
         for plan, counts in self._intake.read(text, self.state, self._now()):
             before = self.state.aggregates.get(plan)
-            self.state.aggregates[plan] = counts if before is None else pl.concat([before, counts.select(before.columns)])
+            grown = counts if before is None else pl.concat([before, counts.select(before.columns)])
+            self.state.aggregates[plan] = grown.rechunk() if grown.n_chunks() > PIECES else grown
             self._correlator.new_counts(plan)
         if self._intake.candidates.due():
             self._match()

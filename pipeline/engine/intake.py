@@ -4,6 +4,7 @@ For each block: scan the bytes for literals, look at the second of every row, co
 for, and pass on only the rows that some rule may want (`candidates`).
 """
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -180,9 +181,8 @@ class Intake:
         names = sorted({column for counter in counters for column in counter.plan.columns()})
         fmt = parsers.all_formats()[name]
         face = cheap.cut(rows, fmt.cheap, fmt.pieces, names)
-        writers = owners.select("_seg", *aggregate.FROM_STREAM)
         counts = [compact.owned(counter.count(face), len(rows)) for counter in counters]
-        return [(c.plan.name, _signed(found, writers)) for c, found in zip(counters, counts, strict=True)]
+        return [(c.plan.name, _signed(found, owners)) for c, found in zip(counters, counts, strict=True)]
 
     def _counted_messages(self, rows: pl.DataFrame, block: Block) -> Counts:
         """The all-rows face of unwrapped messages: by the format that names give, else by what a message looks like."""
@@ -278,9 +278,13 @@ class Intake:
 def _signed(counts: pl.DataFrame, owners: pl.DataFrame) -> pl.DataFrame:
     """Counts with the writer of each segment instead of its number."""
     if len(owners) > 1:
-        return counts.join(owners, on="_seg", how="left").drop("_seg")
-    writer = owners.drop("_seg").row(0, named=True)
-    return counts.drop("_seg").with_columns(pl.lit(value, pl.String).alias(name) for name, value in writer.items())
+        return counts.join(owners.select("_seg", *aggregate.FROM_STREAM), on="_seg", how="left").drop("_seg")
+    return counts.select(pl.exclude("_seg"), *_literals(owners.select(aggregate.FROM_STREAM).row(0)))
+
+
+@functools.lru_cache(maxsize=256)
+def _literals(writer: tuple[str | None, ...]) -> list[pl.Expr]:
+    return [pl.lit(value, pl.String).alias(name) for name, value in zip(aggregate.FROM_STREAM, writer, strict=True)]
 
 
 def _numbered(lines: pl.Series, identities: pl.Series) -> pl.Series:
