@@ -62,6 +62,10 @@ class Correlator:
         """A plan has more counts now."""
         self._counts.added(plan)
 
+    def merged_counts(self, plan: str, settled: int) -> None:
+        """The counts of a plan behind the first `settled` rows were merged."""
+        self._counts.merged(plan, settled)
+
     def new_topology(self) -> None:
         """Addresses may have other owners now, or old counts are gone."""
         self._counts.reset()

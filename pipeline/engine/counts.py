@@ -1,6 +1,6 @@
 """The all-rows counts as rules read them: joined with topology, by the keys of a rule.
 
-Counts are only ever added to, so that what was joined stays until topology changes or old counts are forgotten.
+Counts are added to, so that what was joined stays until topology changes, the latest are merged, or old ones are forgotten.
 """
 
 from collections.abc import Sequence
@@ -30,6 +30,11 @@ class Counts:
         """A plan has more counts now."""
         self._seen.pop(plan, None)
         self.versions[plan] += 1
+
+    def merged(self, plan: str, settled: int) -> None:
+        """The counts of a plan behind the first `settled` rows are other rows now, of the same meaning."""
+        if plan in self._joined:
+            self._joined[plan] = self._joined[plan].head(settled)
 
     def reset(self) -> None:
         """Addresses may have other owners now, or old counts are gone."""
