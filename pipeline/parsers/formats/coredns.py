@@ -30,7 +30,7 @@ _TYPES: Final = (
 # none because a link in the loop plugin's message would be one. All is ASCII: byte and character offsets agree.
 _TYPE: Final = "(?:" + "|".join(_TYPES.split()) + "|TYPE[0-9]{1,5})"
 _V4: Final = r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}"
-_V6: Final = "[0-9A-Fa-f:][0-9A-Fa-f:.]{0,30}:[0-9A-Fa-f:.]{0,15}(?:%[0-9A-Za-z_.-]{1,15})?"
+_V6: Final = "[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:.]{0,30}:[0-9A-Fa-f:.]{0,15}(?:%[0-9A-Za-z_.-]{1,15})?"
 _ADDRESS: Final = f"(?:{_V4}|{_V6})"
 _NAME: Final = r'[!"$-~]*\.'
 _RCODE: Final = "(?:[A-Z][A-Z0-9]{1,9}|[0-9]{1,2}|-)"
@@ -178,7 +178,7 @@ def _client(columns: Sequence[pl.Series]) -> pl.Series:
     if others.is_empty():
         return addresses
     words = peers.gather(others).to_frame("peer").select(pl.col("peer").str.splitn(" ", 2).struct.field("field_0")).to_series()
-    hosts = words.str.strip_chars_end("0123456789").str.strip_suffix(":").str.strip_chars("[]")
+    hosts = words.str.strip_chars_end("0123456789").str.strip_suffix(":")
     return addresses.scatter(others, hosts)
 
 
@@ -197,7 +197,7 @@ FORMAT: Final = Format(
         "dns.flags": Cheap("coredns.query", _word("_answer", 1), _FLAGS, few=True),
         "dns.question.type": Cheap("coredns.query", _word("_kind", 0), _TYPE, few=True),
         "dns.question.name": Cheap("coredns.query", _word("_question", 2), _NAME),
-        "client.address": Cheap("coredns.query", _ASKING, _ADDRESS),
+        "client.address": Cheap("coredns.query", _ASKING, _ADDRESS, finish=lambda address: address.str.strip_chars("[]")),
     },
     everyday=(
         '[INFO] 10.0.0.1:1 - 1 "A IN x.x.svc.cluster.local. udp 1 false 512" NOERROR qr,aa,rd 1 0.0001s',
