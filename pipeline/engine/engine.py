@@ -36,7 +36,7 @@ from pipeline.signatures.detection import tests
 from pipeline.signatures.logsource import COUNTERS, OBJECTS
 from pipeline.signatures.ruleset import Disaster, RuleSet
 
-PIECES = 200
+PIECES = 64
 """Chunks of a table of counts before they are merged: every batch adds one, and every query walks through all."""
 
 

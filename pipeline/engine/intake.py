@@ -29,7 +29,7 @@ CRI = "cri"
 PARTS = (" stdout p", " stderr p")
 """What every line that is only a part of a message contains (the scan is caseless)."""
 UNDECIDED = 10_000
-"""Lines of an unnamed stream that are looked at for a format with an all-rows face."""
+"""Lines of an unnamed stream that are looked at for a format with an all-rows face, and as many again in its last block."""
 ALWAYS = frozenset({EVENTS})
 """Formats of which every row is parsed."""
 
@@ -148,8 +148,10 @@ class Intake:
         fmt = parsers.all_formats().get(name or "")
         if not found.cheap:
             return pl.int_range(len(lines), dtype=pl.UInt32, eager=True)
+        if fmt is None or not any(found.selector.admits(kind) for kind in fmt.sources):
+            return None
         named = sorted(detection.fields(found.loose))
-        if fmt is None or not set(named) <= set(fmt.cheap) or not any(found.selector.admits(kind) for kind in fmt.sources):
+        if not set(named) <= set(fmt.cheap):
             return None
         schema = {column: fmt.cheap[column].cast for column in named}
         rows = cheap.cut(lines.to_frame("record"), fmt.cheap, fmt.pieces, named)
@@ -222,15 +224,16 @@ class Intake:
         return stream not in state.faces and state.looked[stream] < UNDECIDED
 
     def _decide(self, undecided: Sequence[int], block: Block, state: State) -> None:
-        """Look for the formats of streams that no name tells, in as many of their lines as are still looked at."""
-        for at in undecided:
-            stream = block.batches[at].stream.id
-            lines = block.lines if len(block.batches) == 1 else block.lines.filter(block.segments == at)
-            texts = lines.head(UNDECIDED - state.looked[stream]).to_frame("record")
-            state.looked[stream] += len(texts)
-            looks = texts.lazy().select(cri.message(pl.col("record")).alias("text")).select(look.any() for look in self._looks)
-            shown = looks.collect(engine="in-memory").row(0, named=True)
-            if face := next((name for name in self._counted_formats if shown.get(name)), None):
+        """Look for the formats of streams that no name tells, in the first of their lines."""
+        texts = pl.DataFrame({"_seg": block.segments, "record": block.lines})
+        if len(undecided) < len(block.batches):
+            texts = texts.filter(pl.col("_seg").is_in(undecided))
+        first = texts.lazy().group_by("_seg").head(UNDECIDED).select("_seg", cri.message(pl.col("record")).alias("text"))
+        looks = first.group_by("_seg").agg(*(look.any() for look in self._looks), pl.len())
+        for row in looks.collect(engine="in-memory").iter_rows(named=True):
+            stream = block.batches[row["_seg"]].stream.id
+            state.looked[stream] += row["len"]
+            if face := next((name for name in self._counted_formats if row.get(name)), None):
                 state.faces[stream] = face
 
     def _pass_on(self, rows: pl.DataFrame, block: Block, now: datetime) -> None:
