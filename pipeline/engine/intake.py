@@ -18,7 +18,7 @@ from pipeline.engine.blocks import Block, fill_owner
 from pipeline.engine.candidates import EVENTS, Candidates, hints
 from pipeline.engine.counting import Counter
 from pipeline.engine.state import Limits, State
-from pipeline.engine.times import by_minute
+from pipeline.engine.times import by_minute, by_minute_and_segment
 from pipeline.model.stream import RawBatch, Stream
 from pipeline.parsers import Context, cheap
 from pipeline.parsers.envelopes import cri
@@ -166,9 +166,9 @@ class Intake:
         if len(block.batches) == 1:
             self._hear(block.batches[0].stream, block, seconds.drop_nulls(), state)
             return
-        frame = pl.DataFrame({"_seg": block.segments, "_s": seconds}).drop_nulls()
-        for (segment,), group in frame.group_by("_seg", maintain_order=True):
-            self._hear(block.batches[int(str(segment))].stream, block, group["_s"], state)
+        for segment, minutes in by_minute_and_segment(seconds, block.segments).items():
+            stream = block.batches[segment].stream
+            state.clocks.hear(stream.id, block.format or block.envelope or "unknown", stream.node, minutes)
 
     def _hear(self, stream: Stream, block: Block, times: pl.Series, state: State) -> None:
         state.clocks.hear(stream.id, block.format or block.envelope or "unknown", stream.node, by_minute(times))
