@@ -4,6 +4,7 @@ Pure: an outcome is a function of the rows, the counts, the topology and the wat
 were made of, so that a batch costs only the rules it touches.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -279,9 +280,13 @@ class Correlator:
             index = {name: at for at, name in enumerate(rule.rules)}
             node = rule.condition
 
+            @functools.cache
+            def decided(*there: bool) -> bool:
+                return conditions.evaluate(node, lambda name: there[index[name]])
+
             def combined(measure: Measure) -> bool:
                 assert isinstance(measure, windows.Rules)
-                return conditions.evaluate(node, lambda name: measure.seen[index[name]] > 0)
+                return decided(*(measure.seen[at] > 0 for at in range(len(index))))
 
             return combined
         bounds = threshold.bounds() if threshold else {"gte": float(len(rule.rules))}
