@@ -167,9 +167,12 @@ class Engine:
         outcome = self._correlator.outcome(disaster.rule, until)
         frozen = {group: kept for (slug, group), kept in self.state.opened.items() if slug == disaster.slug}
         edge = self.state.forgotten
+        spans, more = incidents.spans(disaster, outcome, frozen, (now, edge), self._limits)
+        if more:
+            self.state.counts["incidents_capped", disaster.slug] = max(more, self.state.counts["incidents_capped", disaster.slug])
         return [
             (span, support.weigh(incident, disaster.signature, self._ruleset, self._views, self._correlator, until))
-            for span, incident in incidents.build(disaster, outcome, self._titles, frozen, self.cluster, now, edge)
+            for span, incident in incidents.build(disaster, outcome, self._titles, frozen, self.cluster, spans, edge)
         ]
 
     def _explained(self, found: list[Incident]) -> list[Incident]:

@@ -15,6 +15,7 @@ import polars as pl
 from pipeline.engine.correlate import Group, Outcome
 from pipeline.engine.grouping import SIDE_COLUMNS
 from pipeline.engine.retention import Frozen, thaw
+from pipeline.engine.state import Limits
 from pipeline.engine.windows import MICRO, Hit
 from pipeline.model import columns
 from pipeline.model.incident import Cell, Incident, Line, Status, Touch
@@ -46,16 +47,15 @@ def build(  # noqa: PLR0913, PLR0917 (one place makes incidents, and this is all
     titles: Mapping[str, str],
     frozen: Mapping[Group, Frozen],
     cluster: str,
-    now: int,
+    at: Sequence[Span],
     edge: int = 0,
 ) -> list[tuple[Span, Incident]]:
-    """The incidents of a signature as of `now` (microseconds), near misses among them.
+    """The incidents of a signature `at` its spans, near misses among them.
 
     What was detected before `edge` (microseconds) is settled: `frozen` is what was kept, by group, of those open then.
     """
     made = []
-    spans = [*_real(found.signature, outcome, frozen, now, edge), *_missed(outcome, frozen)]
-    for span, rows in zip(spans, _evidence(outcome, spans), strict=True):
+    for span, rows in zip(at, _evidence(outcome, at), strict=True):
         if span.group in frozen and frozen[span.group].started == span.started:
             newer = _incident(found, outcome, span, rows.filter(pl.col("t") >= edge), titles, cluster)
             whole = thaw(newer, frozen[span.group])
@@ -64,6 +64,24 @@ def build(  # noqa: PLR0913, PLR0917 (one place makes incidents, and this is all
         else:
             made.append((span, _incident(found, outcome, span, rows, titles, cluster)))
     return made
+
+
+def spans(
+    found: Disaster, outcome: Outcome, frozen: Mapping[Group, Frozen], times: tuple[int, int], limits: Limits
+) -> tuple[list[Span], int]:
+    """When and where there are incidents of a signature, and how many more there were than may be. `times` are now and the edge
+    before which all is settled (microseconds). Of too many, those that began first are kept.
+    """
+    now, edge = times
+    every = _real(found.signature, outcome, frozen, now, edge)
+    real = sorted((span for span in every if not span.missed), key=_earliest)
+    missed = sorted((*(span for span in every if span.missed), *_missed(outcome, frozen)), key=_earliest)
+    kept = real[: limits.open_incidents]
+    return [*kept, *missed[: limits.near_misses]], len(real) - len(kept)
+
+
+def _earliest(span: Span) -> tuple[int, Group]:
+    return span.started, span.group
 
 
 def _real(signature: Signature, outcome: Outcome, frozen: Mapping[Group, Frozen], now: int, edge: int) -> list[Span]:
@@ -156,8 +174,10 @@ def _evidence(outcome: Outcome, spans: Sequence[Span]) -> list[pl.DataFrame]:
     parts = []
     by_group: dict[Group, pl.DataFrame] = {}
     keys = [f"g{at}" for at in range(len(outcome.keys))]
-    if keys and not outcome.rows.is_empty():
-        by_group = {tuple(str(part) for part in key): rows for key, rows in outcome.rows.group_by(keys, maintain_order=True)}
+    if keys and spans and not outcome.rows.is_empty():
+        wanted = pl.DataFrame(list({span.group for span in spans}), schema=dict.fromkeys(keys, pl.String), orient="row")
+        some = outcome.rows.join(wanted, on=keys, how="semi", maintain_order="left")
+        by_group = {tuple(str(part) for part in key): rows for key, rows in some.group_by(keys, maintain_order=True)}
     for span in spans:
         rows = by_group.get(span.group, outcome.rows.clear()) if keys else outcome.rows
         parts.append(rows.filter(pl.col("t").is_between(span.started, span.last)))

@@ -27,12 +27,15 @@ class Limits:
     `parts_bytes`: longest message put together from partial lines; the rest is cut.
     `samples`: counter samples kept; beyond, the oldest go.
     `final_incidents`: ended incidents kept; beyond, the oldest go (a store has them).
+    `open_incidents`, `near_misses`: of one signature; beyond, those that began later are left out while the others last.
     """
 
     rows_per_detection: int = 20_000
     parts_bytes: int = 1 << 20
     samples: int = 500_000
     final_incidents: int = 10_000
+    open_incidents: int = 1_000
+    near_misses: int = 100
 
 
 @dataclass(slots=True)

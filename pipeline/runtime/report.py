@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pipeline.runtime.inputs import Input
     from pipeline.runtime.service import Service
 
-CAPS = ("final_incidents_dropped", "samples_dropped", "rows_folded", "parts_cut", "too_late")
+CAPS = ("final_incidents_dropped", "incidents_capped", "samples_dropped", "rows_folded", "parts_cut", "too_late")
 """Counters of what a cap cost."""
 _UNREAD = ("unparsed", "plain")
 HALTED = 30.0

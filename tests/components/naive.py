@@ -305,6 +305,7 @@ class Naive:
                 enough, then = _between(among, mid, now), _between(among, lo, mid - 1)
                 current = current / enough if enough else 0
                 usual = _between(of, lo, mid - 1) / then if then else 0
+                enough = min(enough, then)  # too little to tell, now or before
             above = 0 < current >= rule["condition"]["factor"] * usual
             if past >= span and enough >= rule.get("minimum", 1) and above:
                 hits.append(Hit(now + SECOND, min([s for s in of if mid <= s <= now], default=now)))
