@@ -4,28 +4,43 @@
 """
 
 import contextlib
+import functools
+import http.client
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline import config as configuration
 from pipeline import contracts
 from pipeline.contracts.store import Query
 from pipeline.model import linetime
 from pipeline.model.stream import Stream
-from tests.components import rewrap
+from pipeline.runtime import wiring
+from tests.components import receiver, rewrap
 
 PATIENCE = 60.0
 """Seconds that anything may take before a test gives up."""
 END = 7200
 """Seconds after the last row at which a last sign of every container ends whatever is open."""
+OK = 200
 ROOT = Path(__file__).parents[2]
+
+
+def until(condition: Callable[[], object], what: str = "", seconds: float = PATIENCE) -> None:
+    """Wait for something to become true."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds:g} s in vain for {what or condition}"
+        time.sleep(0.02)
 
 
 @dataclass(slots=True)
@@ -92,6 +107,9 @@ def _signs(rows: Sequence[Row]) -> list[Row]:
     return [Row(at, name, f"{stamp}.000000000Z stdout F a sign of life\n".encode()) for name in names]
 
 
+ROUTE = {"receiver": "hook", "group_wait": "0s", "group_interval": "1s"}
+
+
 def settings(outage: Outage, state: Path, sinks: Mapping[str, Any], route: Mapping[str, Any], **more: Any) -> dict[str, Any]:
     """A configuration that follows every file of an outage."""
     folder = outage.folder
@@ -125,7 +143,8 @@ class Service:
     config: Path
     environ: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
-    said: list[bytes] = field(default_factory=list)
+    began: int = 0
+    """Where in the log the present process begins."""
 
     @classmethod
     def of(cls, folder: Path, config: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> "Service":
@@ -133,12 +152,13 @@ class Service:
         path.write_text(json.dumps(config))
         return cls(path, environ or {})
 
-    def start(self) -> None:
+    def start(self, stdin: int = subprocess.DEVNULL) -> None:
         """Start it; its log goes on in one file."""
         with self.log.open("ab") as log:
+            self.began = log.tell()
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "pipeline.cli.main", "run", "--config", str(self.config)],
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=log,
                 stderr=log,
                 env={**os.environ, "PYTHONPATH": str(ROOT), **self.environ},
@@ -147,6 +167,36 @@ class Service:
     @property
     def log(self) -> Path:
         return self.config.with_suffix(".log")
+
+    def said(self) -> str:
+        """What the present process has written to its log."""
+        return self.log.read_bytes()[self.began :].decode()
+
+    def ask(self, path: str) -> tuple[int, str]:
+        """Status and body of its answer over HTTP; (0, "") while it does not listen."""
+        found = re.search(r"address=http://([\d.:]+)", self.said())
+        if found is None:
+            return 0, ""
+        connection = http.client.HTTPConnection(found[1], timeout=PATIENCE)
+        with contextlib.closing(connection):
+            try:
+                connection.request("GET", path)
+                answer = connection.getresponse()
+                return answer.status, answer.read().decode()
+            except OSError:
+                return 0, ""
+
+    def ready(self) -> bool:
+        """Whether the backlog of the start is worked off. An error if the process has ended."""
+        assert self.process
+        assert self.process.poll() is None, self.said()
+        return self.ask("/readyz")[0] == OK
+
+    def report(self) -> Any:
+        """What it says of itself."""
+        status, body = self.ask("/status")
+        assert status == OK, (status, body, self.said())
+        return json.loads(body)
 
     def kill(self) -> None:
         """kill -9."""
@@ -166,23 +216,25 @@ class Service:
             self.kill()
 
 
-def told(requests: Iterable[Any]) -> dict[str, tuple[Any, ...]]:
-    """The final state of each root incident's notifications to a webhook, repeats of one key left out."""
-    final: dict[str, tuple[Any, ...]] = {}
+def told(requests: Iterable[Any]) -> list[tuple[Any, ...]]:
+    """The last word of each conversation with a webhook, repeats of one key left out.
+
+    Which conversation a cause is told of in depends on what was known when its symptoms were told, so the threads' names are not
+    compared; and those that were folded into another have their last word there.
+    """
+    final: dict[str, Any] = {}
     seen: set[str] = set()
     for request in requests:
         key = request.headers["webhook-id"]
         if key not in seen:
             seen.add(key)
-            data = request.json["data"]
-            final[data["id"]] = (
-                request.json["type"],
-                data["signature"],
-                data["started"],
-                data["ended"],
-                data["evidence"]["rows"],
-            )
-    return final
+            final[request.json["data"]["thread"]] = request.json
+    return sorted(_last_word(said) for said in final.values() if said["type"] != "incident.folded")
+
+
+def _last_word(said: Any) -> tuple[Any, ...]:
+    data = said["data"]
+    return (said["type"], *(str(data[key]) for key in ("id", "signature", "started", "ended")), data["evidence"]["rows"])
 
 
 def kept(state: Path) -> list[tuple[Any, ...]]:
@@ -192,3 +244,92 @@ def kept(state: Path) -> list[tuple[Any, ...]]:
         found = [stored.incident for stored in store.incidents(Query(limit=1000)) if stored.merged_into is None]
     keys = ("id", "signature", "status", "started", "ended", "cause")
     return sorted((*(str(one[key]) for key in keys), one["evidence"]["rows"]) for one in found)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of an outage: the incidents of the store, and the last word about each root."""
+
+    kept: list[tuple[Any, ...]]
+    told: list[tuple[Any, ...]]
+
+    @classmethod
+    def of(cls, state: Path, requests: Iterable[Any]) -> "Outcome":
+        """Without near misses: they come and go with the moment in which one looks."""
+        return cls([row for row in kept(state) if row[2] != "near_miss"], told(requests))
+
+
+class Inside:
+    """The service in this process, driven by a test's clock: `now` is monotonic, `wall` since 1970, both in seconds."""
+
+    def __init__(self, config: Mapping[str, Any], folder: Path) -> None:
+        path = folder / "headwater.yaml"
+        path.write_text(json.dumps(config))
+        self._stack = contextlib.ExitStack()
+        self.service = self._stack.enter_context(wiring.opened(configuration.load(path, {})))
+
+    def turn(self, now: float, wall: float) -> None:
+        """One turn of the service, and what is to be delivered then."""
+        while self.service.turn(now, wall):
+            continue
+        for name in self.service.parts.sinks:
+            self.service.outbox.step(name, now)
+
+    def close(self) -> None:
+        self.service.close(0.1)
+        self._stack.close()
+
+
+@dataclass(slots=True)
+class Lab:
+    """An outage, the service that watches it, and who is told of it."""
+
+    folder: Path
+    outage: Outage
+    receiver: receiver.Receiver
+    config: dict[str, Any]
+    service: Service
+
+    @classmethod
+    def of(cls, name: str, folder: Path, receiver: receiver.Receiver, **more: Any) -> "Lab":
+        """A recording of `tests/captures` whose files are followed with the options `more`."""
+        outage = Outage.of(ROOT / "tests" / "captures" / name, folder / "scratch", folder / "logs")
+        config = settings(outage, folder / "state", {"hook": {"type": "webhook", "url": f"{receiver.url}/hook"}}, ROUTE, **more)
+        return cls(folder, outage, receiver, config, Service.of(folder, config))
+
+    def change(self, **config: Any) -> None:
+        """Another configuration, which the next start reads."""
+        self.config |= config
+        self.service = Service.of(self.folder, self.config, self.service.environ)
+
+    def share(self, number: int) -> int:
+        """Rows in one of so many parts."""
+        return -(-len(self.outage.rows) // number)
+
+    @property
+    def outcome(self) -> Outcome:
+        """What has come of it."""
+        return Outcome.of(self.folder / "state", list(self.receiver.requests))
+
+    def settle(self, expected: Outcome) -> None:
+        """Let the service tell all that it will tell, then end it."""
+        until(lambda: told(list(self.receiver.requests)) == expected.told, "the last word", PATIENCE)
+        assert self.service.end() == 0, self.service.said()
+
+
+STEPS = 10
+START = 1_795_408_800.0
+"""Seconds since 1970 at which tests that own the clock begin: in the hour of the recordings."""
+
+
+@functools.cache
+def undisturbed(name: str) -> Outcome:
+    """What comes of a recording where nothing goes wrong."""
+    with tempfile.TemporaryDirectory() as folder, receiver.running() as hears:
+        lab = Lab.of(name, Path(folder), hears)
+        inside = Inside(lab.config, lab.folder)
+        for step in range(STEPS + 3):
+            lab.outage.write(lab.share(STEPS))
+            inside.turn(step * 20.0, START + step * 20.0)
+        inside.close()
+        return lab.outcome
