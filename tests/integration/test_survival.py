@@ -52,6 +52,5 @@ def test_kills_change_nothing(laboratory, name: str) -> None:
     for _ in range(KILLS):
         live(lab, chance.uniform(0, LIFE), lab.share(KILLS + 1))
     lab.service.start()
-    lab.outage.write(lab.share(KILLS + 1))
     lab.settle(expected)
     assert lab.outcome == expected, f"HEADWATER_SEED={number}"
