@@ -105,7 +105,8 @@ class Followed:
 
     def position(self) -> Position:
         """Each known file, with how it is known and how far it was read."""
-        return {"version": 1, "begun": self._begun, "files": dict(self._register.entries), "used": dict(self._register.used)}
+        begun = self._begun or not self._fresh  # also behind a `seek` that no poll has followed yet
+        return {"version": 1, "begun": begun, "files": dict(self._register.entries), "used": dict(self._register.used)}
 
     def seek(self, position: Position) -> None:
         """Go on there."""

@@ -4,10 +4,15 @@ A tick may be late or left out; nothing here must happen at its time. Each job h
 tidying does not hold up an incident.
 """
 
+import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
+from apscheduler.executors.base import BaseExecutor, run_job
+from apscheduler.job import Job
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from pipeline.config import Config
@@ -18,6 +23,23 @@ from pipeline.runtime.service import Service
 
 SILENCES, LOG, STORE = 10, 60, 3600
 """Seconds between two runs."""
+FIRST = 2.0
+"""Seconds that the start waits for the first look for silences: an Alertmanager that hangs must not hold it up."""
+
+
+class Threads(BaseExecutor):  # type: ignore[misc]  # it comes without types
+    """A thread for each run, which does not hold up the end of the process: the scheduler's own pool waits for all that hangs."""
+
+    def _do_submit_job(self, job: Job, run_times: Sequence[datetime]) -> None:
+        threading.Thread(target=self._work, args=(job, run_times), name=f"housekeeping {job.id}", daemon=True).start()
+
+    def _work(self, job: Job, run_times: Sequence[datetime]) -> None:
+        try:
+            events = run_job(job, job._jobstore_alias, run_times, self._logger.name)  # noqa: SLF001 (as its own executors)
+        except BaseException:  # noqa: BLE001 (the same)
+            self._run_job_error(job.id, *sys.exc_info()[1:])
+        else:
+            self._run_job_success(job.id, events)
 
 
 class Housekeeping:
@@ -27,11 +49,14 @@ class Housekeeping:
         self._service, self._config = service, config
         self._store: Store = wiring.create(config.store, config, patience=30.0)  # type: ignore[assignment]
         self._known: dict[str, Sequence[Silence]] = {}
-        self._scheduler = BackgroundScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1})
+        once = {"coalesce": True, "max_instances": 1}
+        self._scheduler = BackgroundScheduler(timezone="UTC", executors={"default": Threads()}, job_defaults=once)
 
     def start(self) -> None:
         """Look for silences at once, then everything in its turn."""
-        self._guarded(self.silences)
+        first = threading.Thread(target=self._guarded, args=(self.silences,), name="housekeeping first", daemon=True)
+        first.start()
+        first.join(FIRST)
         jobs: list[tuple[Callable[[], None], int]] = [(self.silences, SILENCES), (self.log, LOG), (self.store, STORE)]
         for job, every in jobs:
             self._scheduler.add_job(

@@ -17,7 +17,9 @@ from pipeline.model import linetime
 from pipeline.model.stream import RawBatch
 
 BUDGET = 16 << 20
-"""Bytes asked of a source at once."""
+"""Bytes asked of a source, or of the log, at once."""
+ROUND, LEAST = 64 << 20, 1 << 20
+"""Bytes asked of all sources together in one round, for a stop waits for its end; and of one of very many."""
 READER = "engine"
 """The name under which the log keeps our position."""
 
@@ -79,6 +81,7 @@ class Inputs:
         self.inputs = inputs
         self.log = log
         self._position = log.begin()
+        self._budget = min(BUDGET, max(LEAST, ROUND // max(1, len(inputs))))
         self._ends: dict[str, int] = {}
         """The next offset of each stream, of what stands in the log but perhaps not in the checkpoint."""
         self._errors: list[tuple[str, str]] = []
@@ -174,7 +177,7 @@ class Inputs:
 
     def _polled(self, entry: Input, now: float, wall: float) -> tuple[list[RawBatch], bool]:
         try:
-            batches = list(entry.source.poll(BUDGET, now))
+            batches = list(entry.source.poll(self._budget, now))
         except Exception as error:  # noqa: BLE001 (one source that fails must not stop the others)
             known = isinstance(error, HeadwaterError)
             entry.error = str(error) if known else f"reading {entry.name}: {type(error).__name__}: {error}; it is tried again"
@@ -182,7 +185,7 @@ class Inputs:
             return [], False
         entry.error = ""
         entry.note(batches, now, wall)
-        return batches, sum(len(batch.data) for batch in batches) >= BUDGET // 2
+        return batches, sum(len(batch.data) for batch in batches) >= self._budget // 2
 
     def _keep(self, entry: Input, now: float, wall: float) -> bool:
         """Put the rows of a source into the log. While it takes none, the source is not asked for more."""

@@ -69,8 +69,8 @@ class Service:
         self.desk = report.Desk()
         self.silences: Sequence[Silence] = []
         self.caught_up = False
-        self.turned = 0.0
-        """When the last turn ended (monotonic seconds)."""
+        self.turned = time.monotonic()
+        """When the last turn ended, or the start was (monotonic seconds)."""
         self.saved = Saved()
         self._history = History()
         self._intents: list[Intent] = []
@@ -105,15 +105,17 @@ class Service:
         log.info("going on from the last checkpoint", events_up_to=rfc3339(self.analysis.memory.now or None))
 
     def run(self) -> None:
-        """Go on from the last checkpoint, and work until `stop`, or until all sources have ended."""
+        """Go on from the last checkpoint, and work until `stop`, or until all sources have ended; then save."""
         self.restore(time.monotonic(), time.time())
         self.outbox.start()
         while not self._stopping.is_set():
-            if not self.turn(time.monotonic(), time.time()):
-                if self.inputs.finished():
-                    self.end(time.monotonic(), time.time())
-                    break
-                self._stopping.wait(EVERY)
+            if self.turn(time.monotonic(), time.time()):
+                continue
+            if self.inputs.finished():
+                self.end(time.monotonic(), time.time())
+                return
+            self._stopping.wait(EVERY)
+        self._save(time.monotonic())
 
     def silence(self, silences: Sequence[Silence]) -> None:
         """What is held back from now on. May be called from any thread."""
@@ -130,8 +132,9 @@ class Service:
         self._stopping.set()
 
     def close(self, seconds: float) -> None:
-        """A last checkpoint, then let everything go, within about so many seconds."""
-        self._save(time.monotonic())
+        """Let everything go, within about so many seconds. No checkpoint: after an error it might not be whole, and one that
+        could not be read must stay as it is.
+        """
         self.outbox.drain(seconds / 2)
         self.outbox.stop(seconds / 2)
         for sink in self.parts.sinks.values():

@@ -152,6 +152,7 @@ def test_a_new_process_goes_on_where_the_old_one_was(outside: Outside, clock: Cl
             position = json.loads(json.dumps(source.position()))
     with closing(outside.open()) as source:
         source.seek(position)
+        assert source.position() == position or not source.rereadable
         if outside.grows:
             outside.write(LINES[cut:])
         after = clock.drain(source)

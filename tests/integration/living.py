@@ -4,30 +4,44 @@
 """
 
 import contextlib
+import functools
+import http.client
 import json
+import math
 import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-import urllib.request
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline import config as configuration
 from pipeline import contracts
 from pipeline.contracts.store import Query
 from pipeline.model import linetime
 from pipeline.model.stream import Stream
-from tests.components import rewrap
+from pipeline.runtime import wiring
+from tests.components import receiver, rewrap
 
 PATIENCE = 60.0
 """Seconds that anything may take before a test gives up."""
 END = 7200
 """Seconds after the last row at which a last sign of every container ends whatever is open."""
+OK = 200
 ROOT = Path(__file__).parents[2]
+
+
+def until(condition: Callable[[], object], what: str = "", seconds: float = PATIENCE) -> None:
+    """Wait for something to become true."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds:g} s in vain for {what or condition}"
+        time.sleep(0.02)
 
 
 @dataclass(slots=True)
@@ -41,10 +55,13 @@ class Row:
 
 @dataclass(slots=True)
 class Outage:
-    """The rows of a recording in order of time, and the folder into which they are written."""
+    """The rows of a recording in order of time, and the folder into which they are written. `signs` come long after: with them
+    everything is over.
+    """
 
     folder: Path
     rows: list[Row]
+    signs: list[Row]
     written: int = 0
 
     @classmethod
@@ -56,21 +73,24 @@ class Outage:
             if path.is_file() and path.suffix != ".yaml":
                 rows += _rows(path, path.relative_to(scratch).as_posix().removesuffix(".gz"))
         rows.sort(key=lambda row: row.at)
-        return cls(folder, rows + _signs(rows))
+        return cls(folder, rows, _signs(rows))
 
     def write(self, number: int) -> None:
         """The next so many rows."""
-        for row in self.rows[self.written : self.written + number]:
+        self._put(self.rows[self.written : self.written + number])
+        self.written += number
+
+    def finish(self) -> None:
+        """What is left, and the signs. Whoever looks must have seen the disaster before: one that ended hours ago is no news."""
+        self.write(len(self.rows))
+        self._put(self.signs)
+
+    def _put(self, rows: Iterable[Row]) -> None:
+        for row in rows:
             place = self.folder / row.path
             place.parent.mkdir(parents=True, exist_ok=True)
             with place.open("ab") as file:
                 file.write(row.data)
-        self.written += number
-
-    @property
-    def over(self) -> bool:
-        """Whether all is written."""
-        return self.written >= len(self.rows)
 
 
 def _rows(path: Path, name: str) -> Iterable[Row]:
@@ -92,6 +112,9 @@ def _signs(rows: Sequence[Row]) -> list[Row]:
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at / 1e6))
     names = sorted({row.path for row in rows if row.path.endswith(".log")})
     return [Row(at, name, f"{stamp}.000000000Z stdout F a sign of life\n".encode()) for name in names]
+
+
+ROUTE = {"receiver": "hook", "group_wait": "0s", "group_interval": "1s"}
 
 
 def settings(outage: Outage, state: Path, sinks: Mapping[str, Any], route: Mapping[str, Any], **more: Any) -> dict[str, Any]:
@@ -127,7 +150,8 @@ class Service:
     config: Path
     environ: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
-    said: list[bytes] = field(default_factory=list)
+    began: int = 0
+    """Where in the log the present process begins."""
 
     @classmethod
     def of(cls, folder: Path, config: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> "Service":
@@ -135,12 +159,13 @@ class Service:
         path.write_text(json.dumps(config))
         return cls(path, environ or {})
 
-    def start(self) -> None:
+    def start(self, stdin: int = subprocess.DEVNULL) -> None:
         """Start it; its log goes on in one file."""
         with self.log.open("ab") as log:
+            self.began = log.tell()
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "pipeline.cli.main", "run", "--config", str(self.config)],
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=log,
                 stderr=log,
                 env={**os.environ, "PYTHONPATH": str(ROOT), **self.environ},
@@ -149,6 +174,36 @@ class Service:
     @property
     def log(self) -> Path:
         return self.config.with_suffix(".log")
+
+    def said(self) -> str:
+        """What the present process has written to its log."""
+        return self.log.read_bytes()[self.began :].decode()
+
+    def ask(self, path: str) -> tuple[int, str]:
+        """Status and body of its answer over HTTP; (0, "") while it does not listen."""
+        found = re.search(r"address=http://([\d.:]+)", self.said())
+        if found is None:
+            return 0, ""
+        connection = http.client.HTTPConnection(found[1], timeout=PATIENCE)
+        with contextlib.closing(connection):
+            try:
+                connection.request("GET", path)
+                answer = connection.getresponse()
+                return answer.status, answer.read().decode()
+            except OSError:
+                return 0, ""
+
+    def ready(self) -> bool:
+        """Whether the backlog of the start is worked off. An error if the process has ended."""
+        assert self.process
+        assert self.process.poll() is None, self.said()
+        return self.ask("/readyz")[0] == OK
+
+    def report(self) -> Any:
+        """What it says of itself."""
+        status, body = self.ask("/status")
+        assert status == OK, (status, body, self.said())
+        return json.loads(body)
 
     def kill(self) -> None:
         """kill -9."""
@@ -168,37 +223,27 @@ class Service:
             self.kill()
 
 
-def ready(service: Service, seconds: float = PATIENCE) -> str:
-    """Wait until it has caught up; its address."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        assert service.process
-        assert service.process.poll() is None, service.log.read_text()
-        address = re.findall(r"address=(http://\S+)", service.log.read_text())
-        with contextlib.suppress(OSError):
-            if address and urllib.request.urlopen(f"{address[-1]}/readyz", timeout=5).status == 200:
-                return str(address[-1])
-        time.sleep(0.02)
-    raise TimeoutError(service.log.read_text())
+def told(requests: Iterable[Any]) -> list[tuple[Any, ...]]:
+    """The last word of each conversation with a webhook, repeats of one key left out.
 
-
-def told(requests: Iterable[Any]) -> dict[str, tuple[Any, ...]]:
-    """The final state of each root incident's notifications to a webhook, repeats of one key left out."""
-    final: dict[str, tuple[Any, ...]] = {}
+    Which conversation a cause is told of in depends on what was known when its symptoms were told, so the threads' names are not
+    compared; and those that were folded into another have their last word there.
+    """
+    final: dict[str, Any] = {}
     seen: set[str] = set()
     for request in requests:
         key = request.headers["webhook-id"]
         if key not in seen:
             seen.add(key)
-            data = request.json["data"]
-            final[data["id"]] = (
-                request.json["type"],
-                data["signature"],
-                data["started"],
-                data["ended"],
-                data["evidence"]["rows"],
-            )
-    return final
+            final[request.json["data"]["thread"]] = request.json
+    return sorted(
+        _last_word(said) for said in final.values() if said["type"] != "incident.folded" and said["data"]["layer"] != "headwater"
+    )
+
+
+def _last_word(said: Any) -> tuple[Any, ...]:
+    data = said["data"]
+    return (said["type"], *(str(data[key]) for key in ("id", "signature", "started", "ended")), data["evidence"]["rows"])
 
 
 def kept(state: Path) -> list[tuple[Any, ...]]:
@@ -208,3 +253,113 @@ def kept(state: Path) -> list[tuple[Any, ...]]:
         found = [stored.incident for stored in store.incidents(Query(limit=1000)) if stored.merged_into is None]
     keys = ("id", "signature", "status", "started", "ended", "cause")
     return sorted((*(str(one[key]) for key in keys), one["evidence"]["rows"]) for one in found)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of an outage: the incidents of the store, and the last word about each root."""
+
+    kept: list[tuple[Any, ...]]
+    told: list[tuple[Any, ...]]
+
+    @classmethod
+    def of(cls, state: Path, requests: Iterable[Any]) -> "Outcome":
+        """Without near misses, which come and go with the moment in which one looks, and without what Headwater says of itself,
+        for which a slow machine gives it reason.
+        """
+        rows = [row for row in kept(state) if row[2] != "near_miss" and not row[1].startswith("headwater-")]
+        return cls(rows, told(requests))
+
+
+class Inside:
+    """The service in this process, driven by a test's clock: `now` is monotonic, `wall` since 1970, both in seconds."""
+
+    def __init__(self, config: Mapping[str, Any], folder: Path) -> None:
+        path = folder / "headwater.yaml"
+        path.write_text(json.dumps(config))
+        self._stack = contextlib.ExitStack()
+        self.service = self._stack.enter_context(wiring.opened(configuration.load(path, {})))
+
+    def turn(self, step: int, *, back: float = 0.0) -> None:
+        """The turns of a step, and what is to be delivered then; the clock on the wall is `back` seconds behind."""
+        for part in (0.0, 7.0, 14.0):
+            now = step * STEP + part
+            while self.service.turn(now, START + now - back):
+                continue
+            for name in self.service.parts.sinks:
+                self.service.outbox.step(name, now)
+
+    def close(self) -> None:
+        self.service.close(0.1)
+        self._stack.close()
+
+
+@dataclass(slots=True)
+class Lab:
+    """An outage, the service that watches it, and who is told of it."""
+
+    folder: Path
+    outage: Outage
+    receiver: receiver.Receiver
+    config: dict[str, Any]
+    service: Service
+
+    @classmethod
+    def of(cls, name: str, folder: Path, receiver: receiver.Receiver, **more: Any) -> "Lab":
+        """A recording of `tests/captures` whose files are followed with the options `more`."""
+        outage = Outage.of(ROOT / "tests" / "captures" / name, folder / "scratch", folder / "logs")
+        config = settings(outage, folder / "state", {"hook": {"type": "webhook", "url": f"{receiver.url}/hook"}}, ROUTE, **more)
+        return cls(folder, outage, receiver, config, Service.of(folder, config))
+
+    def change(self, **config: Any) -> None:
+        """Another configuration, which the next start reads."""
+        self.config |= config
+        self.service = Service.of(self.folder, self.config, self.service.environ)
+
+    def share(self, number: int) -> int:
+        """Rows in one of so many parts."""
+        return math.ceil(len(self.outage.rows) / number)
+
+    def write_until_told(self) -> None:
+        """The rows up to the first notification."""
+
+        def written() -> bool:
+            self.outage.write(self.share(40))
+            return bool(self.receiver.requests)
+
+        until(written, "the first notification")
+
+    @property
+    def outcome(self) -> Outcome:
+        """What has come of it."""
+        return Outcome.of(self.folder / "state", list(self.receiver.requests))
+
+    def settle(self, expected: Outcome) -> None:
+        """Write the rest, let the service tell all that it will tell, then end it."""
+        self.outage.write(len(self.outage.rows))
+        until(self.service.ready, "the end of the backlog")
+        until(lambda: self.receiver.requests, "the first notification")
+        self.outage.finish()
+        until(lambda: told(list(self.receiver.requests)) == expected.told, "the last word")
+        assert self.service.end() == 0, self.service.said()
+
+
+STEPS, STEP = 10, 20.0
+"""Steps in which a recording is written where the test owns the clock, and seconds of each."""
+START = 1_795_408_800.0
+"""Seconds since 1970 at which tests that own the clock begin: in the hour of the recordings."""
+
+
+@functools.cache
+def undisturbed(name: str) -> Outcome:
+    """What comes of a recording where nothing goes wrong."""
+    with tempfile.TemporaryDirectory() as folder, receiver.running() as hears:
+        lab = Lab.of(name, Path(folder), hears)
+        inside = Inside(lab.config, lab.folder)
+        for step in range(STEPS):
+            lab.outage.write(lab.share(STEPS))
+            inside.turn(step)
+        lab.outage.finish()
+        inside.turn(STEPS)
+        inside.close()
+        return lab.outcome

@@ -1,0 +1,140 @@
+"""The service as a process: how it starts, ends, is refused and asked."""
+
+import contextlib
+import json
+import signal
+
+import pytest
+
+from pipeline.runtime.ledger import Ledger
+from tests.components.receiver import SILENCES, Cut
+from tests.integration import living
+from tests.integration.living import Lab, Service, until
+
+pytestmark = pytest.mark.integration
+
+PROMPT = 10.0
+"""Seconds in which a stop must be done."""
+both_signals = pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
+
+
+def ended(service: Service, ending: signal.Signals = signal.SIGTERM) -> int:
+    """The exit status after a signal. It must not take longer than `PROMPT`."""
+    assert service.process
+    service.process.send_signal(ending)
+    return service.process.wait(PROMPT)
+
+
+@pytest.fixture
+def lab(laboratory) -> Lab:
+    """A lab with a service that has begun to run."""
+    made = laboratory()
+    made.service.start()
+    return made
+
+
+def started(lab: Lab) -> None:
+    until(lambda: "event=started" in lab.service.said(), "the service's first line")
+
+
+@both_signals
+def test_a_signal_ends_it_at_once(lab: Lab, ending: signal.Signals) -> None:
+    """Also before its first turn; the next start goes on."""
+    started(lab)
+    assert ended(lab.service, ending) == 0, lab.service.said()
+    assert "event=stopped" in lab.service.said()
+    lab.outage.write(100)
+    lab.service.start()
+    until(lab.service.ready)
+    assert ended(lab.service, ending) == 0, lab.service.said()
+
+
+def test_a_stop_during_the_backlog_loses_nothing(laboratory) -> None:
+    """What was not worked off yet is worked off by the next process."""
+    expected = living.undisturbed("policy-dns-egress-forgotten")
+    lab = laboratory()
+    lab.outage.write(lab.share(3))
+    lab.service.start()
+    started(lab)
+    assert ended(lab.service) == 0, lab.service.said()
+    lab.service.start()
+    lab.settle(expected)
+    assert lab.outcome == expected
+
+
+def test_a_stop_while_a_sink_hangs_loses_nothing(lab: Lab) -> None:
+    """What hangs is left behind and sent again by the next process."""
+    expected = living.undisturbed("policy-dns-egress-forgotten")
+    until(lab.service.ready)
+    lab.receiver.script = [Cut.HANG] * 5
+    lab.write_until_told()
+    assert ended(lab.service) == 0, lab.service.said()
+    lab.receiver.script = []
+    lab.service.start()
+    lab.settle(expected)
+    assert lab.outcome == expected
+
+
+def test_a_stop_while_an_alertmanager_hangs(laboratory) -> None:
+    """Asking for silences holds up neither the start nor the end."""
+    lab = laboratory()
+    lab.receiver.script = [Cut.HANG] * 5
+    lab.change(sinks=lab.config["sinks"] | {"alerts": {"type": "alertmanager", "urls": [lab.receiver.url]}})
+    lab.service.start()
+    until(lambda: [one for one in lab.receiver.requests if one.path == SILENCES], "the question for silences")
+    assert ended(lab.service) == 0, lab.service.said()
+
+
+def test_a_file_that_came_while_nobody_looked_is_read_from_its_beginning(laboratory) -> None:
+    """Also when the process between was ended before its first turn."""
+    lab = laboratory(start="end")
+    lab.service.start()
+    until(lab.service.ready)
+    assert ended(lab.service) == 0
+    lab.outage.write(200)
+    lab.service.start()
+    started(lab)
+    assert ended(lab.service) == 0
+    lab.service.start()
+    until(lab.service.ready)
+    until(lambda: sum(lab.service.report()["lines"].values()) == 200, "the lines that were written in the meantime")
+
+
+def test_a_second_process_is_refused(lab: Lab) -> None:
+    """It says which process has the state folder, and leaves everything as it was."""
+    until(lab.service.ready)
+    second = Service(lab.service.config.with_name("second.yaml"))
+    second.config.write_bytes(lab.service.config.read_bytes())
+    with contextlib.closing(second):
+        second.start()
+        assert second.process
+        assert lab.service.process
+        assert second.process.wait(living.PATIENCE) == 1
+        assert f"{lab.folder}/state: the process {lab.service.process.pid} already does; end it" in second.said()
+    assert lab.service.ready()
+    assert ended(lab.service) == 0
+
+
+def test_a_checkpoint_that_cannot_be_read_is_left_as_it_was(lab: Lab) -> None:
+    """The service does not start; what another version wrote is not overwritten."""
+    until(lab.service.ready)
+    assert ended(lab.service) == 0
+    ledger = Ledger(lab.folder / "state" / "state.db")
+    newer = json.dumps({"version": 99, "later": "things"}).encode()
+    ledger.save({"place": newer}, [])
+    before = ledger.parts()
+    ledger.close()
+    lab.service.start()
+    assert lab.service.process
+    assert lab.service.process.wait(living.PATIENCE) == 1
+    assert "move state.db away to begin anew" in lab.service.said()
+    assert "Traceback" not in lab.service.said()
+    ledger = Ledger(lab.folder / "state" / "state.db")
+    assert ledger.parts() == before
+    ledger.close()
+
+
+def test_it_is_healthy_from_its_start(lab: Lab) -> None:
+    """Nobody ends it for a backlog that takes long."""
+    started(lab)
+    assert lab.service.ask("/healthz") == (200, "ok\n")
