@@ -7,6 +7,8 @@ summed. Addresses stay addresses here: who owned them is asked when the counts a
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import polars as pl
+
 from pipeline import parsers
 from pipeline.model import columns
 from pipeline.parsers.cheap import Cheap
@@ -150,6 +152,15 @@ def wanted_as_rows(ruleset: RuleSet) -> set[str]:
     }
     shifts = {s.rule for d in ruleset.signatures.values() for s in (*d.signature.supports, *d.signature.contradicts)}
     return named | shifts
+
+
+def merged(counts: pl.DataFrame) -> pl.DataFrame:
+    """Counts with one row for each second and key. Sums stay apart: adding them in another order would round otherwise."""
+    if any(name.startswith("s:") for name in counts.columns):
+        return counts
+    numbers = [name for name in counts.columns if name.startswith("n:")]
+    keys = [name for name in counts.columns if name not in numbers]
+    return counts.group_by(keys, maintain_order=True).agg(pl.col(numbers).sum()).select(counts.columns)
 
 
 def _counts(ruleset: RuleSet, name: str) -> bool:

@@ -1,9 +1,10 @@
 """Raw batches to blocks of lines: batches of one envelope and format put together, cut into rows, undamaged by bad bytes."""
 
 import dataclasses
+import functools
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -49,10 +50,13 @@ class Block:
 
     def owners(self) -> pl.DataFrame:
         """What is known of the writer of each segment: `_seg` and the columns of `OWNER`."""
-        return owners(self.streams())
+        return owners(tuple(self.streams()))
 
     def identities(self, rows: pl.Series) -> pl.Series:
         """`event.id` of the given rows: the stream and the position in it."""
+        if len(self.batches) == 1 and self.batches[0].offsets is None:
+            only = self.batches[0]
+            return f"{only.stream.id}:" + (self.starts.gather(rows) + only.offset).cast(pl.String)
         segments = self.segments.gather(rows)
         begins = pl.Series([0, *_bounds(self.batches)[:-1]], dtype=pl.Int64)
         inside = self.starts.gather(rows) - begins.gather(segments)
@@ -97,13 +101,14 @@ def _bounds(batches: Sequence[RawBatch]) -> list[int]:
     return ends
 
 
-def build(batches: Iterable[RawBatch], names: routing.Names) -> list[Block]:
-    """Blocks of the batches, in a stable order. Kernel records stay whole: a continuation line is glued to its record."""
+def build(batches: Iterable[RawBatch], names: routing.Names) -> Iterator[Block]:
+    """Blocks of the batches, in a stable order, each made when it is asked for: its bytes are warm when they are read again."""
     grouped: dict[tuple[str | None, str | None], list[RawBatch]] = defaultdict(list)
     for batch in batches:
         if batch.data:
             grouped[batch.stream.envelope, names.format_of_stream(batch.stream)].append(batch)
-    return [_block(envelope, fmt, found) for (envelope, fmt), found in grouped.items()]
+    for (envelope, fmt), found in grouped.items():
+        yield _block(envelope, fmt, found)
 
 
 def _block(envelope: str | None, fmt: str | None, batches: list[RawBatch]) -> Block:
@@ -113,20 +118,25 @@ def _block(envelope: str | None, fmt: str | None, batches: list[RawBatch]) -> Bl
         else b"".join(batch.data if batch.data.endswith(b"\n") else batch.data + b"\n" for batch in batches)
     )
     lines, damaged = read_lines(data)
-    segments = (
-        pl.repeat(0, len(lines), dtype=pl.UInt32, eager=True)
-        if len(batches) == 1
-        else pl.select(
-            pl.lit(pl.Series(range(len(batches)), dtype=pl.UInt32)).repeat_by(pl.lit(pl.Series(_line_counts(batches)))).explode()
-        ).to_series()
-    )
-    ends = (lines.str.len_bytes().cast(pl.Int64) + 1).cum_sum()
-    starts = ends.shift(1, fill_value=0)
+    segments = _segments(batches, len(lines))
+    ends, starts = lines.to_frame().select(_ENDS, _STARTS)
     if damaged or (len(ends) and ends[-1] != len(data) + (not data.endswith(b"\n"))):
         # Replaced bytes or stripped carriage returns moved the offsets: the scanned text is the column, put together again.
         starts = pl.Series([0, *(match.end() for match in re.finditer(b"\n", data))], dtype=pl.Int64).head(len(lines))
         data = "\n".join(lines).encode() + b"\n"
     return Block(envelope, fmt, batches, data, lines, ends, starts, segments, damaged)
+
+
+_ENDS = (pl.col("record").str.len_bytes().cast(pl.Int64) + 1).cum_sum().alias("end")
+_STARTS = _ENDS.shift(1, fill_value=0).alias("start")
+
+
+def _segments(batches: Sequence[RawBatch], lines: int) -> pl.Series:
+    """The number of the batch that each line is of."""
+    if len(batches) == 1:
+        return pl.Series([0], dtype=pl.UInt32).new_from_index(0, lines)
+    numbers = pl.Series(range(len(batches)), dtype=pl.UInt32)
+    return pl.select(pl.lit(numbers).repeat_by(pl.lit(pl.Series(_line_counts(batches)))).explode()).to_series()
 
 
 def _line_counts(batches: Sequence[RawBatch]) -> list[int]:
@@ -156,7 +166,8 @@ def glue(block: Block) -> Block:
     return dataclasses.replace(block, lines=glued["record"], ends=glued["end"], starts=glued["start"], segments=glued["seg"])
 
 
-def owners(streams: Sequence[Stream]) -> pl.DataFrame:
+@functools.lru_cache(maxsize=256)
+def owners(streams: tuple[Stream, ...]) -> pl.DataFrame:
     """What is known of the writers of streams, by their place: `_seg` and the columns of `OWNER`."""
     columns = {name: [getattr(stream, attribute) for stream in streams] for name, attribute in OWNER.items()}
     schema = {"_seg": pl.UInt32(), **dict.fromkeys(OWNER, pl.String())}

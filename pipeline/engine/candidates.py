@@ -1,7 +1,6 @@
 """Rows that some rule may want, on their way from unwrapped text to event columns.
 
-They wait until half a million lines were read, since
-parsing, matching and joining cost by the call and not by the row.
+They wait until they are many, or many lines were read, since parsing, matching and joining cost by the call and not by the row.
 """
 
 from datetime import datetime
@@ -20,8 +19,10 @@ from pipeline.parsers import Context
 from pipeline.parsers.envelopes import cri
 
 EVENTS = "k8s.events"
-GATHER = 500_000
-"""Lines read between two passes over the candidates among them."""
+GATHER = 20_000
+"""Candidates that wait for a pass over them at the most; a block may bring more."""
+LINES = 2_000_000
+"""Lines read between two passes at the most, however few candidates are among them."""
 NAMES = ("container.name", "container.image.name", "k8s.pod.app", "process.name", "k8s.pod.name")
 """The columns by which a format is known without looking at the text, in the order of `routing.NAMES`."""
 
@@ -62,8 +63,8 @@ class Candidates:
         self._raw.append(owned(raw.with_columns(formats, pl.lit(now, columns.TIME).alias("observed")), len(block.lines)))
 
     def due(self) -> bool:
-        """Whether enough lines were read since the last pass."""
-        return self.lines >= GATHER
+        """Whether a pass is worth while: enough rows wait, or enough lines were read since the last one."""
+        return self.lines >= LINES or sum(map(len, (*self._waiting, *self._raw))) >= GATHER
 
     def waiting(self) -> bool:
         """Whether any rows wait."""
@@ -95,7 +96,7 @@ class Candidates:
         rows = cri.ENVELOPE.unwrap(raw.select("record"), Context()).with_columns(raw["event.id"], raw["_stream"], raw["observed"])
         rows = rows.with_columns(pl.coalesce("message", raw["record"]).alias("message"))
         names = raw["_stream"].unique(maintain_order=True)
-        writers = owners([self._streams[name] for name in names.to_list()])
+        writers = owners(tuple(self._streams[name] for name in names.to_list()))
         codes = names.to_frame("_stream").with_row_index("_seg")
         filled = fill_owner(rows.join(codes, on="_stream", how="left", maintain_order="left"), writers).with_columns(raw["_hint"])
         parts = []

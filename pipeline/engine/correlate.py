@@ -4,17 +4,19 @@ Pure: an outcome is a function of the rows, the counts, the topology and the wat
 were made of, so that a batch costs only the rules it touches.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
 
-from pipeline.engine import aggregate, enrich, grouping, windows
+from pipeline.engine import aggregate, grouping, windows
+from pipeline.engine.counts import Counts
 from pipeline.engine.state import State
 from pipeline.engine.views import Views
 from pipeline.engine.windows import Effects, Hit, Measure, Seconds, Series
 from pipeline.model import columns
-from pipeline.signatures import conditions, detection
+from pipeline.signatures import conditions
 from pipeline.signatures.models import Cascade, Correlation, Effect, EventCount, Temporal, Threshold, Value
 from pipeline.signatures.ruleset import Rule, RuleSet
 
@@ -46,29 +48,35 @@ class Correlator:
         self._state = state
         self._views = views
         self._plans = plans
-        self._counts: dict[str, pl.DataFrame] = {}
+        self._counts = Counts(ruleset, state, plans)
+        self._shown: dict[str, list[str]] = {}
+        self._beneath: dict[str, frozenset[str]] = {}
+        self._waiting: dict[str, bool] = {}
         self._outcomes: dict[str, tuple[object, Outcome]] = {}
         self._skews = {found.rule: found.signature.skew for found in ruleset.signatures.values()}
-        self.count_versions: dict[str, int] = {plan.name: 0 for plan in plans}
+        self._counted_by = {
+            rule.name: [plan.name for plan in plans if {d.name for d in plan.detections} & set(rule.detections)]
+            for rule in ruleset.rules.values()
+        }
 
     def new_counts(self, plan: str) -> None:
-        """A plan has other counts now."""
-        self._counts.pop(plan, None)
-        self.count_versions[plan] += 1
+        """A plan has more counts now."""
+        self._counts.added(plan)
+
+    def merged_counts(self, plan: str, settled: int) -> None:
+        """The counts of a plan behind the first `settled` rows were merged."""
+        self._counts.merged(plan, settled)
 
     def new_topology(self) -> None:
-        """Addresses may have other owners now."""
-        for plan in self._plans:
-            self.new_counts(plan.name)
+        """Addresses may have other owners now, or old counts are gone."""
+        self._counts.reset()
 
     def outcome(self, name: str, until: int) -> Outcome:
         """The outcome of a rule; what must wait for the watermark is decided up to `until` (microseconds)."""
         rule = self._ruleset.rules[name]
         made_of = (
             tuple(self._views.versions[found] for found in rule.detections),
-            tuple(
-                self.count_versions[plan.name] for plan in self._plans if {d.name for d in plan.detections} & set(rule.detections)
-            ),
+            tuple(self._counts.versions[plan] for plan in self._counted_by[name]),
             until if self.waits(rule) else 0,
         )
         cached = self._outcomes.get(name)
@@ -79,6 +87,11 @@ class Correlator:
 
     def waits(self, rule: Rule) -> bool:
         """Whether a rule, or one it stands on, needs the watermark to decide."""
+        if rule.name not in self._waiting:
+            self._waiting[rule.name] = self._must_wait(rule)
+        return self._waiting[rule.name]
+
+    def _must_wait(self, rule: Rule) -> bool:
         correlation = rule.correlation
         if correlation.type in aggregate.COUNTED or (isinstance(correlation, Cascade) and correlation.absent):
             return True
@@ -105,8 +118,8 @@ class Correlator:
             plain = taken.drop(column for column in taken.columns if column.startswith("g") and column[1:].isdigit())
             return plain.rename({f"h{at}": f"g{at}" for at in range(len(sources))})
         keys = aggregate.key_columns(rule, name)
-        if plans := self._plans_of(rule, name):
-            parts = [self._counted_rows(plan, name).with_columns(pl.lit(name).alias("detection")) for plan in plans]
+        if plans := self._counts.plans_of(rule, name):
+            parts = [self._counts.rows(plan, name).with_columns(pl.lit(name).alias("detection")) for plan in plans]
             return pl.concat([grouping.grouped(part, keys, show) for part in parts], how="diagonal_relaxed")
         frame = self._views.rows(name)
         if rule.correlation.type in aggregate.COUNTED:
@@ -152,7 +165,7 @@ class Correlator:
     def _evaluate(self, rule: Rule, until: int) -> Outcome:
         correlation = rule.correlation
         outcome = Outcome(tuple(correlation.group_by))
-        if not any(self._has_rows(name) for name in rule.detections):
+        if not self._can_hold(rule):
             # Most rules most of the time: a query of Polars costs the same for no rows, and a rule takes dozens.
             outcome.rows = grouping.empty(len(outcome.keys))
             return outcome
@@ -170,36 +183,50 @@ class Correlator:
         outcome.rows = self._all_rows(rule, outcome, until)
         return outcome
 
+    def _can_hold(self, rule: Rule) -> bool:
+        """Whether there is anything to make a hit or a near miss of."""
+        correlation = rule.correlation
+        of: str = getattr(correlation, "of", "")
+        if of in self._ruleset.detections and not (
+            correlation.type == "ratio" and windows.meets(correlation.condition.bounds(), 0)
+        ):
+            return self._has_rows(of)
+        return any(self._has_rows(name) for name in rule.detections)
+
     def _has_rows(self, name: str) -> bool:
         """Whether a detection matched anything, or counted anything."""
-        return any(self._counted(plan, name) for plan in self._plans) or not self._views.rows(name).is_empty()
-
-    def _counted(self, plan: aggregate.Plan, name: str) -> bool:
-        counts = self._state.aggregates.get(plan.name)
-        return counts is not None and f"n:{name}" in counts.columns and (counts[f"n:{name}"] > 0).any()
+        return self._counts.seen(name) or not self._views.rows(name).is_empty()
 
     def _all_rows(self, rule: Rule, outcome: Outcome, until: int) -> pl.DataFrame:
         """The rows that a rule is made of, in every group, whether or not its condition held there."""
         if rule.correlation.type == "absence":
             return _silences(rule, outcome)
-        show = self._shown(rule)
+        show = self._shown_by(rule)
         parts = [self.rows(rule, name, until, show=show) for name in self._evidence_of(rule)]
         some = [part for part in parts if not part.is_empty()]
         return pl.concat(some, how="diagonal_relaxed").sort("t", "id", "detection") if some else grouping.empty(len(outcome.keys))
 
-    def _shown(self, rule: Rule) -> list[str]:
-        own = {f for name in rule.detections if name in self._ruleset.detections for f in self._ruleset.detections[name].fields}
-        signed = {
-            f
-            for found in self._ruleset.signatures.values()
-            if rule.name == found.rule or rule.name in self._below(found.rule)
-            for f in found.signature.fields
-        }
-        return sorted(own | signed)
+    def _shown_by(self, rule: Rule) -> list[str]:
+        """The columns that detections or signatures want to show of the rows of a rule."""
+        if rule.name not in self._shown:
+            own = {
+                f for name in rule.detections if name in self._ruleset.detections for f in self._ruleset.detections[name].fields
+            }
+            signed = {
+                f
+                for found in self._ruleset.signatures.values()
+                if rule.name == found.rule or rule.name in self._below(found.rule)
+                for f in found.signature.fields
+            }
+            self._shown[rule.name] = sorted(own | signed)
+        return self._shown[rule.name]
 
-    def _below(self, name: str) -> set[str]:
-        rule = self._ruleset.rules.get(name)
-        return set() if rule is None else set(rule.rules).union(*(self._below(other) for other in rule.rules))
+    def _below(self, name: str) -> frozenset[str]:
+        """What a rule stands on, directly or through others."""
+        if name not in self._beneath:
+            rules = self._ruleset.rules[name].rules if name in self._ruleset.rules else ()
+            self._beneath[name] = frozenset(rules).union(*(self._below(other) for other in rules))
+        return self._beneath[name]
 
     def _evidence_of(self, rule: Rule) -> list[str]:
         """The rules whose rows are evidence: not what must be absent, nor what a share is taken of."""
@@ -253,9 +280,13 @@ class Correlator:
             index = {name: at for at, name in enumerate(rule.rules)}
             node = rule.condition
 
+            @functools.cache
+            def decided(*there: bool) -> bool:
+                return conditions.evaluate(node, lambda name: there[index[name]])
+
             def combined(measure: Measure) -> bool:
                 assert isinstance(measure, windows.Rules)
-                return conditions.evaluate(node, lambda name: measure.seen[index[name]] > 0)
+                return decided(*(measure.seen[at] > 0 for at in range(len(index))))
 
             return combined
         bounds = threshold.bounds() if threshold else {"gte": float(len(rule.rules))}
@@ -341,73 +372,17 @@ class Correlator:
         grouped = summed.group_by(keys, maintain_order=True).agg("t", "of", "among")
         return {row[: len(keys)]: Seconds(*row[len(keys) :]) for row in grouped.iter_rows()}
 
-    def _plans_of(self, rule: Rule, name: str) -> list[aggregate.Plan]:
-        """The plans by which the rows of `name` are counted for a rule, one for every kind of row."""
-        found = self._ruleset.detections.get(name)
-        if rule.correlation.type not in aggregate.COUNTED or found is None or not aggregate.counted(found):
-            return []
-        keys = set(aggregate.raw_keys(rule, found))
-        fitting = [p for p in self._plans if keys <= set(p.keys) and any(d.name == name for d in p.detections)]
-        return list({plan.source: plan for plan in reversed(fitting)}.values())
-
     def _counts_of(self, rule: Rule, name: str, *, grouped: bool = True) -> pl.DataFrame:
         """`g*`, t (start of the second), n: all-rows counts where there are, else counts of matched rows."""
         wanted = aggregate.key_columns(rule, name) if grouped else []
-        if plans := self._plans_of(rule, name):
+        if plans := self._counts.plans_of(rule, name):
             summed = aggregate.summed(rule) if name == getattr(rule.correlation, "of", None) else ()
             number = f"s:{name}:{summed[0]}" if summed else f"n:{name}"
-            parts = [self._number(plan, name, number, wanted) for plan in plans]
+            parts = [self._counts.numbers(plan, name, number, wanted) for plan in plans]
             return pl.concat(parts)
         second = pl.col("t") // windows.MICRO * windows.MICRO
         frame = self._views.rows(name).with_columns(second.alias("t"), pl.col("w").cast(pl.Float64).alias("n"))
         return grouping.numbers(frame, wanted)
-
-    def _number(self, plan: aggregate.Plan, name: str, number: str, keys: Sequence[str]) -> pl.DataFrame:
-        """One plan's counts (or sums) of a detection: `g*`, t, n."""
-        counts = self._tested(self._all_counts(plan), name)
-        frame = counts.with_columns(pl.col(number).cast(pl.Float64).alias("n"), pl.col("second").alias("t"))
-        return grouping.numbers(frame.filter(pl.col("n") > 0), keys)
-
-    def _tested(self, counts: pl.DataFrame, name: str) -> pl.DataFrame:
-        """The counts that also pass what a detection asks of topology."""
-        found = self._ruleset.detections[name]
-        if not found.keeps_topology or counts.is_empty():
-            return counts
-        return counts.filter(detection.to_expr(aggregate.residual(found), dict(counts.schema)))
-
-    def _all_counts(self, plan: aggregate.Plan) -> pl.DataFrame:
-        """The counts of a plan with topology."""
-        if plan.name not in self._counts:
-            raw = self._state.aggregates.get(plan.name)
-            if raw is None:
-                return pl.DataFrame(schema={"second": pl.Int64, **{f"n:{d.name}": pl.Int64 for d in plan.detections}})
-            dated = raw.with_columns(pl.col("second").cast(columns.TIME).alias("@timestamp"))
-            if "upstream.address" in plan.keys:
-                dated = dated.with_columns(pl.concat_list("upstream.address"))
-            self._counts[plan.name] = enrich.enrich(dated, self._state.topology)
-        return self._counts[plan.name]
-
-    def _counted_rows(self, plan: aggregate.Plan, name: str) -> pl.DataFrame:
-        """All-rows counts as evidence rows: one a second and key."""
-        counts = self._tested(self._all_counts(plan), name)
-        if counts.is_empty():
-            return pl.DataFrame(
-                schema={"t": pl.Int64, "w": pl.Int64, "id": pl.String, **dict.fromkeys(columns.ENTITY, pl.String())}
-            )
-        written = [column for column in counts.columns if not column.startswith(("n:", "s:"))]
-        number = f"n:{name}"
-        merged = counts.filter(pl.col(number) > 0).group_by(written).agg(pl.col(number).sum())
-        origin = [
-            (pl.col(column).list.join(",") if isinstance(merged.schema[column], pl.List) else pl.col(column).cast(pl.String))
-            for column in (*plan.keys, *aggregate.FROM_STREAM)
-        ]
-        return merged.with_columns(
-            pl.col("second").alias("t"),
-            pl.col(number).alias("w"),
-            pl.concat_str(pl.lit(f"{plan.name}@"), "second", *origin, separator=" ", ignore_nulls=True).alias("id"),
-            pl.lit(plan.source).alias("source"),
-            pl.lit(None, pl.String).alias("message"),
-        )
 
 
 _GROWING = ("event_count", "value_count", "temporal", "temporal_ordered")

@@ -38,6 +38,7 @@ class Counter:
             pl.col(f"+{column}").filter(pl.col(f"?{name}")).sum().alias(f"s:{name}:{column}") for name, column in plan.sums
         ]
         self._single = [_Single(plan, found) for found in plan.detections if found not in grouped]
+        self._hopes = [single.hope() for single in self._single]
         self._numbers = [f"n:{found.name}" for found in plan.detections] + [f"s:{name}:{column}" for name, column in plan.sums]
         self._key = ("_seg", "second", *plan.keys)
 
@@ -46,18 +47,25 @@ class Counter:
 
         Gives `_seg`, `second`, the plan's keys, and how many rows each detection has there (`n:`), and sums (`s:`).
         """
-        grouped = frame.lazy().group_by("_seg", "second", *self._names).agg(self._rows)
+        groups = frame.lazy().group_by("_seg", "second", *self._names).agg(self._rows)
+        raw = [pl.col(name).alias(f"raw {name}") for name in self._names] if self._single else []
+        flagged = groups.with_columns(raw).with_columns(self._tested).with_columns(*self._flags, *self._hopes)
         if not self._single:
-            return self._kept(self._added(grouped)).collect(engine="in-memory")
-        raw = grouped.collect(engine="in-memory")
-        parts = [self._added(raw.lazy())] if self._flags else []
-        parts += [single.count(frame, raw).lazy() for single in self._single]
+            return self._kept(self._summed(flagged)).collect(engine="in-memory")
+        known = flagged.collect(engine="in-memory")
+        hopeful = [single for single in self._single if known[single.hope_name].any()]
+        frames = {None: frame} | {name: _large(frame, name) for name in {single.large for single in hopeful} if name}
+        parts = [found for single in hopeful if (found := single.count(frames[single.large], known)) is not None]
+        if not parts:
+            return self._kept(self._summed(known.lazy())).collect(engine="in-memory")
+        all_parts = [self._summed(known.lazy()), *(part.lazy() for part in parts)]
         numbers = [pl.col(name).sum() for name in self._numbers]
-        merged = pl.concat(parts, how="diagonal").group_by(self._key).agg(numbers)
+        merged = pl.concat(all_parts, how="diagonal").group_by(self._key).agg(numbers)
         return self._kept(merged).collect(engine="in-memory")
 
-    def _added(self, groups: pl.LazyFrame) -> pl.LazyFrame:
-        return groups.with_columns(self._tested).with_columns(self._flags).group_by(self._key).agg(self._sums)
+    def _summed(self, groups: pl.LazyFrame) -> pl.LazyFrame:
+        none = [pl.lit(0, pl.Int64).alias(f"n:{single.name}") for single in self._single]
+        return groups.group_by(self._key).agg(self._sums).with_columns(none)
 
     def _kept(self, counts: pl.LazyFrame) -> pl.LazyFrame:
         some = pl.any_horizontal(pl.col(f"n:{found.name}") > 0 for found in self.plan.detections)
@@ -67,41 +75,61 @@ class Counter:
 class _Single:
     """Counts a detection that asks for columns of many values, row by row.
 
-    What can be told of a row without a regex is asked first: whether its columns of few values passed as a group, and whether
-    a number, as it stands in the text, would pass. The rest is asked of the rows that are left.
+    What can be told of a row without a regex is asked first: whether a number, as it stands in the text, would pass, and whether
+    its columns of few values passed as a group. The rest is asked of the rows that are left, which mostly are none.
     """
 
     def __init__(self, plan: Plan, found: Detection) -> None:
-        self._name = found.name
+        self.name = found.name
         self._keys = ("_seg", "second", *plan.keys)
         self._format = parsers.all_formats()[plan.format]
-        face = self._format.cheap
+        self._face = face = self._format.cheap
         self._columns = sorted(detection.fields(found.loose) | set(plan.keys))
         self._test = detection.to_expr(found.loose, {name: face[name].cast for name in self._columns})
         self._groups: list[tuple[str, pl.Expr]] = []
         self._numbers: list[tuple[str, pl.Expr]] = []
+        self.hope_name = f"hope {found.name}"
+        self.large: str | None = None
+        """A column of which only numbers of one or more can pass."""
         grouping, cut = plan.grouping(), plan.columns()
         for part in _flat([found.loose]):
             asked = detection.fields(part)
             if len(asked) == 1 and (name := next(iter(asked))) in cut:
                 tests = self._groups if name in grouping else self._numbers
                 tests.append((name, detection.to_expr(part, {name: face[name].cast})))
+                if name not in grouping and isinstance(part, detection.Test) and _is_large(part):
+                    self.large = name
 
-    def count(self, frame: pl.DataFrame, raw: pl.DataFrame) -> pl.DataFrame:
-        """`raw` are the groups of `frame` by the columns of few values."""
-        face = self._format.cheap
+    def hope(self) -> pl.Expr:
+        """Whether rows of a group may match, as far as its columns of few values tell."""
+        return pl.all_horizontal(pl.lit(value=True), *(test for _, test in self._groups)).alias(self.hope_name)
+
+    def count(self, frame: pl.DataFrame, groups: pl.DataFrame) -> pl.DataFrame | None:
+        """`groups` are the groups of `frame` with `hope`, and their columns as they stand in the text as `raw `; None: no row."""
         some = frame
         for name, test in self._numbers:
-            number = some[name].cast(face[name].cast, strict=False).to_frame()
+            if some.is_empty():
+                return None
+            number = some[name].cast(self._face[name].cast, strict=False).to_frame()
             some = some.filter(number.select(test).to_series().fill_null(value=False))
-        for name, test in self._groups:
-            values = raw.select(pl.col(name).unique())
-            passing = values.to_series().filter(values.select(cheap.tested(face, [name])).select(test).to_series())
-            some = some.filter(pl.col(name).is_in(passing.implode()))
-        rows = cheap.cut(some.select("_seg", "second", "record"), face, self._format.pieces, self._columns)
-        kept = rows.lazy().with_columns(cheap.tested(face, self._columns)).filter(self._test)
-        count = pl.len().cast(pl.Int64).alias(f"n:{self._name}")
+        hopeful = groups.filter(self.hope_name)
+        for name, _ in self._groups:
+            some = some.filter(pl.col(name).is_in(hopeful[f"raw {name}"].unique().implode()))
+        if some.is_empty():
+            return None
+        rows = cheap.cut(some.select("_seg", "second", "record"), self._face, self._format.pieces, self._columns)
+        kept = rows.lazy().with_columns(cheap.tested(self._face, self._columns)).filter(self._test)
+        count = pl.len().cast(pl.Int64).alias(f"n:{self.name}")
         return kept.group_by(self._keys).agg(count).collect(engine="in-memory")
+
+
+def _is_large(test: detection.Test) -> bool:
+    return test.kind in ("gt", "gte") and isinstance(test.value, int | float) and test.value >= 1
+
+
+def _large(frame: pl.DataFrame, name: str) -> pl.DataFrame:
+    """The rows whose number may be one or more: told from the text, as few are, before any is parsed."""
+    return frame.filter(~pl.col(name).str.starts_with("0."))
 
 
 def _flat(parts: Iterable[detection.Tree]) -> Iterator[detection.Tree]:

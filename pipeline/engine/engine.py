@@ -36,6 +36,9 @@ from pipeline.signatures.detection import tests
 from pipeline.signatures.logsource import COUNTERS, OBJECTS
 from pipeline.signatures.ruleset import Disaster, RuleSet
 
+PIECES = 64
+"""Chunks of a table of counts before they are merged: every batch adds one, and every query walks through all."""
+
 
 class Engine:
     """One cluster's detection for one rule set.
@@ -76,6 +79,8 @@ class Engine:
         self._look_back = max((look_back(rule.correlation) for rule in ruleset.rules.values()), default=0) + 2 * SKEW
         self._titles = {name: found.title for name, found in ruleset.detections.items()}
         self._finished = False
+        self._settled: dict[str, int] = {}
+        """Rows at the beginning of each plan's counts that were merged."""
 
     def feed(self, batches: Iterable[RawBatch]) -> None:
         """Take rows in. Nothing is concluded yet."""
@@ -88,11 +93,21 @@ class Engine:
             else:
                 text.append(batch)
         for plan, counts in self._intake.read(text, self.state, self._now()):
-            before = self.state.aggregates.get(plan)
-            self.state.aggregates[plan] = counts if before is None else pl.concat([before, counts.select(before.columns)])
-            self._correlator.new_counts(plan)
+            self._add(plan, counts)
         if self._intake.candidates.due():
             self._match()
+
+    def _add(self, plan: str, counts: pl.DataFrame) -> None:
+        """More counts of a plan; those of the latest batches are merged now and then, since batches share seconds."""
+        before = self.state.aggregates.get(plan)
+        grown = counts if before is None else pl.concat([before, counts.select(before.columns)])
+        self._correlator.new_counts(plan)
+        if grown.n_chunks() > PIECES:
+            settled = self._settled.get(plan, 0)
+            grown = pl.concat([grown.head(settled), aggregate.merged(grown.slice(settled))], rechunk=True)
+            self._settled[plan] = len(grown)
+            self._correlator.merged_counts(plan, settled)
+        self.state.aggregates[plan] = grown
 
     def _match(self) -> None:
         """Parse the waiting candidates, keep those that match, and keep memory bounded."""
@@ -179,6 +194,7 @@ class Engine:
             self.state.counts["final_incidents_dropped", "oldest"] += 1
             del self.state.final[next(iter(self.state.final))]
         retention.forget(self.state, before, self._look_back)
+        self._settled.clear()
         self._views.reset()
         self._correlator.new_topology()
 

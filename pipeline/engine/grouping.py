@@ -1,5 +1,6 @@
 """Rows put into the groups of a correlation: `g0`, `g1`, ... are the values of its group-by keys, as strings, never null."""
 
+import functools
 from collections.abc import Sequence
 
 import polars as pl
@@ -47,10 +48,18 @@ def grouped(frame: pl.DataFrame, keys: Sequence[str], show: Sequence[str]) -> pl
 
 def numbers(frame: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
     """`g*`, t, n of a frame with t and n."""
-    numbered = frame.with_columns(pl.int_range(pl.len()).alias("id"))
-    return grouped(numbered, keys, ("n",)).select(pl.selectors.matches(r"^g\d+$"), "t", "n")
+    if any(isinstance(frame.schema.get(key), pl.List) for key in keys):
+        slim = frame.select(*dict.fromkeys(key for key in keys if key in frame.columns), "t", "n")
+        numbered = slim.with_columns(pl.int_range(pl.len()).alias("id"))
+        return grouped(numbered, keys, ("n",)).select(pl.selectors.matches(r"^g\d+$"), "t", "n")
+    named = [
+        (pl.col(key) if key in frame.columns else pl.lit(None)).cast(pl.String).alias(f"g{at}") for at, key in enumerate(keys)
+    ]
+    found = frame.select(*named, "t", "n")
+    return found.drop_nulls([f"g{at}" for at in range(len(keys))]) if keys else found
 
 
+@functools.cache
 def empty(keys: int) -> pl.DataFrame:
     """No rows, with so many group keys."""
     strings = dict.fromkeys(("id", "detection", "source", "message"), pl.String())

@@ -4,6 +4,7 @@ For each block: scan the bytes for literals, look at the second of every row, co
 for, and pass on only the rows that some rule may want (`candidates`).
 """
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -17,7 +18,7 @@ from pipeline.engine.blocks import Block, fill_owner
 from pipeline.engine.candidates import EVENTS, Candidates, hints
 from pipeline.engine.counting import Counter
 from pipeline.engine.state import Limits, State
-from pipeline.engine.times import by_minute
+from pipeline.engine.times import by_minute, by_minute_and_segment
 from pipeline.model.stream import RawBatch, Stream
 from pipeline.parsers import Context, cheap
 from pipeline.parsers.envelopes import cri
@@ -28,7 +29,7 @@ CRI = "cri"
 PARTS = (" stdout p", " stderr p")
 """What every line that is only a part of a message contains (the scan is caseless)."""
 UNDECIDED = 10_000
-"""Lines of an unnamed stream that are looked at for a format with an all-rows face."""
+"""Lines of an unnamed stream that are looked at for a format with an all-rows face, and as many again in its last block."""
 ALWAYS = frozenset({EVENTS})
 """Formats of which every row is parsed."""
 
@@ -51,6 +52,8 @@ class Intake:
         self._unscanned = [d for d in ruleset.detections.values() if not d.literals and not d.dense and d.name in used]
         self._counters = [Counter(plan) for plan in aggregate.plans(ruleset)]
         self._counted_formats = tuple(sorted({counter.plan.format for counter in self._counters}))
+        sniffs = [(name, parsers.all_formats()[name].sniff) for name in self._counted_formats]
+        self._looks = [pl.col("text").str.contains(sniff).alias(name) for name, sniff in sniffs if sniff]
         self._limits = limits
         self.candidates = Candidates(names)
         self._writers = names
@@ -77,9 +80,10 @@ class Intake:
         self._look(block, seconds, state)
         hits = self._scanner.scan(block.data, block.ends, block.lines)
         wanted = self._wanted(hits, block.format, block.lines)
-        rows = lines.with_columns(block.segments.alias("_seg"), seconds.alias("second"))
+        rows = lines.hstack([block.segments.alias("_seg"), seconds.alias("second")])
         counts: Counts = []
-        merged = partial.of_block(block, hits.filter(pl.col("literal").is_in(self._parts))["row"], state, self._limits)
+        tagged = hits.filter(pl.col("literal").is_in(self._parts)) if len(hits) else hits
+        merged = partial.of_block(block, tagged["row"], state, self._limits)
         if merged is not None:
             whole, covered = merged
             wanted = wanted.filter(~wanted.is_in(covered.implode()))
@@ -88,9 +92,8 @@ class Intake:
             counts.extend(self._counted_messages(whole, block))
         if len(wanted):
             self.candidates.add_raw(block, wanted, now)
-        owners = block.owners().select("_seg", *aggregate.FROM_STREAM)
-        for name in self._counted_formats:
-            counts.extend(self._counted(name, self._showing(name, block, state), rows, owners))
+        for name, segments in self._showing(block, state).items():
+            counts.extend(self._counted(name, segments, rows, block.owners()))
         return counts
 
     def _wrapped(self, block: Block, state: State, now: datetime) -> Counts:
@@ -145,8 +148,10 @@ class Intake:
         fmt = parsers.all_formats().get(name or "")
         if not found.cheap:
             return pl.int_range(len(lines), dtype=pl.UInt32, eager=True)
+        if fmt is None or not any(found.selector.admits(kind) for kind in fmt.sources):
+            return None
         named = sorted(detection.fields(found.loose))
-        if fmt is None or not set(named) <= set(fmt.cheap) or not any(found.selector.admits(kind) for kind in fmt.sources):
+        if not set(named) <= set(fmt.cheap):
             return None
         schema = {column: fmt.cheap[column].cast for column in named}
         rows = cheap.cut(lines.to_frame("record"), fmt.cheap, fmt.pieces, named)
@@ -161,16 +166,16 @@ class Intake:
         if len(block.batches) == 1:
             self._hear(block.batches[0].stream, block, seconds.drop_nulls(), state)
             return
-        frame = pl.DataFrame({"_seg": block.segments, "_s": seconds}).drop_nulls()
-        for (segment,), group in frame.group_by("_seg", maintain_order=True):
-            self._hear(block.batches[int(str(segment))].stream, block, group["_s"], state)
+        for segment, minutes in by_minute_and_segment(seconds, block.segments).items():
+            stream = block.batches[segment].stream
+            state.clocks.hear(stream.id, block.format or block.envelope or "unknown", stream.node, minutes)
 
     def _hear(self, stream: Stream, block: Block, times: pl.Series, state: State) -> None:
         state.clocks.hear(stream.id, block.format or block.envelope or "unknown", stream.node, by_minute(times))
 
     def _counted(self, name: str, segments: Sequence[int] | None, rows: pl.DataFrame, owners: pl.DataFrame) -> Counts:
         """The all-rows face: count the rows of the given segments (None: all) as lines of a format."""
-        if segments == [] or rows.is_empty():
+        if rows.is_empty():
             return []
         if segments is not None:
             rows = rows.filter(pl.col("_seg").is_in(segments))
@@ -178,8 +183,8 @@ class Intake:
         names = sorted({column for counter in counters for column in counter.plan.columns()})
         fmt = parsers.all_formats()[name]
         face = cheap.cut(rows, fmt.cheap, fmt.pieces, names)
-        counts = [counter.count(face).join(owners, on="_seg", how="left").drop("_seg") for counter in counters]
-        return [(c.plan.name, compact.owned(found, len(rows))) for c, found in zip(counters, counts, strict=True)]
+        counts = [compact.owned(counter.count(face), len(rows)) for counter in counters]
+        return [(c.plan.name, _signed(found, owners)) for c, found in zip(counters, counts, strict=True)]
 
     def _counted_messages(self, rows: pl.DataFrame, block: Block) -> Counts:
         """The all-rows face of unwrapped messages: by the format that names give, else by what a message looks like."""
@@ -199,20 +204,37 @@ class Intake:
             )
         return counts
 
-    def _showing(self, name: str, block: Block, state: State) -> list[int] | None:
-        """The segments whose lines are of a format: all (None) or none by name, else those that have shown such a line."""
+    def _showing(self, block: Block, state: State) -> dict[str, list[int] | None]:
+        """The formats that are counted in a block, and in which segments (None: all): by name, else as lines have shown."""
         if block.format is not None:
-            return None if block.format == name else []
-        pattern = parsers.all_formats()[name].sniff
+            return {block.format: None} if block.format in self._counted_formats else {}
         streams = block.streams()
-        undecided = [at for at, s in enumerate(streams) if s.id not in state.faces and state.looked[s.id, name] < UNDECIDED]
-        if undecided and pattern:
-            texts = pl.DataFrame({"_seg": block.segments, "record": block.lines}).filter(pl.col("_seg").is_in(undecided))
-            shown = texts.filter(cri.message(pl.col("record")).str.contains(pattern))["_seg"].unique().to_list()
-            state.faces.update({streams[at].id: name for at in shown})
-            for at, number in texts.group_by("_seg").len().iter_rows():
-                state.looked[streams[at].id, name] += number
-        return [at for at, stream in enumerate(streams) if state.faces.get(stream.id) == name]
+        undecided = [at for at, stream in enumerate(streams) if self._is_undecided(stream.id, state)]
+        if undecided and self._looks:
+            self._decide(undecided, block, state)
+        faces = [state.faces.get(stream.id) for stream in streams]
+        return {
+            name: None if set(faces) == {name} else [at for at, face in enumerate(faces) if face == name]
+            for name in self._counted_formats
+            if name in faces
+        }
+
+    @staticmethod
+    def _is_undecided(stream: str, state: State) -> bool:
+        return stream not in state.faces and state.looked[stream] < UNDECIDED
+
+    def _decide(self, undecided: Sequence[int], block: Block, state: State) -> None:
+        """Look for the formats of streams that no name tells, in the first of their lines."""
+        texts = pl.DataFrame({"_seg": block.segments, "record": block.lines})
+        if len(undecided) < len(block.batches):
+            texts = texts.filter(pl.col("_seg").is_in(undecided))
+        first = texts.lazy().group_by("_seg").head(UNDECIDED).select("_seg", cri.message(pl.col("record")).alias("text"))
+        looks = first.group_by("_seg").agg(*(look.any() for look in self._looks), pl.len())
+        for row in looks.collect(engine="in-memory").iter_rows(named=True):
+            stream = block.batches[row["_seg"]].stream.id
+            state.looked[stream] += row["len"]
+            if face := next((name for name in self._counted_formats if row.get(name)), None):
+                state.faces[stream] = face
 
     def _pass_on(self, rows: pl.DataFrame, block: Block, now: datetime) -> None:
         """Let candidates wait to be parsed."""
@@ -254,6 +276,18 @@ class Intake:
             block.segments.gather(lines).alias("_seg"),
         )
         return fill_owner(owned, block.owners())
+
+
+def _signed(counts: pl.DataFrame, owners: pl.DataFrame) -> pl.DataFrame:
+    """Counts with the writer of each segment instead of its number."""
+    if len(owners) > 1:
+        return counts.join(owners.select("_seg", *aggregate.FROM_STREAM), on="_seg", how="left").drop("_seg")
+    return counts.select(pl.exclude("_seg"), *_literals(owners.select(aggregate.FROM_STREAM).row(0)))
+
+
+@functools.lru_cache(maxsize=256)
+def _literals(writer: tuple[str | None, ...]) -> list[pl.Expr]:
+    return [pl.lit(value, pl.String).alias(name) for name, value in zip(aggregate.FROM_STREAM, writer, strict=True)]
 
 
 def _numbered(lines: pl.Series, identities: pl.Series) -> pl.Series:

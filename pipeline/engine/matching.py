@@ -4,7 +4,7 @@ Rows are kept as they were written; the topology join is made where they are rea
 columns is left open here (`loose`) and decided there, since topology may arrive after the rows.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import polars as pl
 
@@ -39,6 +39,8 @@ class Matcher:
         self.keys = tuple(sorted((needed | grouped) & set(self.schema) - {"message", "client.address"}))
         """The columns that rules look at, beyond what names the writer: rows that differ in them are never folded."""
         self._detections = ruleset.detections
+        self._dense = [found for found in ruleset.detections.values() if found.dense and not found.literals]
+        self._flags: dict[tuple[str, tuple[pl.DataType | None, ...]], pl.Expr] = {}
 
     def keep(self, frames: Iterable[pl.DataFrame], active: Iterable[str], state: State) -> set[str]:
         """Match parsed rows, add them to the state; gives the detections that have new rows."""
@@ -49,21 +51,29 @@ class Matcher:
         # A row without a time of its own is taken to be of the moment it came.
         rows = rows.with_columns(pl.coalesce("@timestamp", "observed").alias("@timestamp"))
         rows = self._timely(rows, state)
-        chosen = [self._detections[name] for name in active] + [
-            d for d in self._detections.values() if d.dense and not d.literals
-        ]
+        chosen = [self._detections[name] for name in active] + self._dense
         chosen = list({found.name: found for found in chosen}.values())
         if state.rows is not None:
             rows = rows.join(state.rows.select("event.id"), on="event.id", how="anti", maintain_order="left")
+        there = set(rows["source"].unique())
+        chosen = [found for found in chosen if found.selector.sources is None or found.selector.sources & there]
         if rows.is_empty() or not chosen:
             return set()
         rows = rows.unique("event.id", keep="first", maintain_order=True)
         schema = dict(rows.schema)
-        marked = _marked(_with_programs(rows), chosen, schema, state)
+        flags = {found.name: self._flag(found, schema) for found in chosen}
+        marked = _marked(_with_programs(rows), flags, state)
         if "event.watch" in marked.columns:
             marked = marked.filter(pl.col("event.watch").ne_missing("DELETED"))
         marked = marked.filter(pl.any_horizontal(f"?{found.name}" for found in chosen))
         return self._store(marked, chosen, state) if not marked.is_empty() else set()
+
+    def _flag(self, found: Detection, schema: Mapping[str, pl.DataType]) -> pl.Expr:
+        """Whether a detection matches a row; kept, since putting the expression together costs as much as asking it."""
+        types = tuple(schema.get(name) for name in sorted(detection.fields(found.loose)))
+        if (found.name, types) not in self._flags:
+            self._flags[found.name, types] = found.selector.expr() & detection.to_expr(found.loose, schema)
+        return self._flags[found.name, types]
 
     def _timely(self, rows: pl.DataFrame, state: State) -> pl.DataFrame:
         """Rows that are not older than what was forgotten; the others are counted."""
@@ -73,6 +83,8 @@ class Matcher:
         return timely
 
     def _store(self, marked: pl.DataFrame, chosen: list[Detection], state: State) -> set[str]:
+        some = marked.select(pl.col(f"?{found.name}").any() for found in chosen).row(0)
+        chosen = [found for found, any_ in zip(chosen, some, strict=True) if any_]
         for found in chosen:
             marked = _extract(marked, found)
         numbered = marked.with_columns((pl.int_range(pl.len(), dtype=pl.UInt32) + state.next_row).alias("_n"))
@@ -96,9 +108,8 @@ class Matcher:
         return changed
 
 
-def _marked(rows: pl.DataFrame, chosen: Sequence[Detection], schema: dict[str, pl.DataType], state: State) -> pl.DataFrame:
+def _marked(rows: pl.DataFrame, flags: Mapping[str, pl.Expr], state: State) -> pl.DataFrame:
     """Rows with a flag for each detection, `?name`. One that fails on them is counted and matches none; the others go on."""
-    flags = {found.name: found.selector.expr() & detection.to_expr(found.loose, schema) for found in chosen}
     try:
         return rows.with_columns(flag.alias(f"?{name}") for name, flag in flags.items())
     except pl.exceptions.PolarsError:

@@ -61,7 +61,7 @@ class State:
     parts: dict[tuple[str, str], Part] = field(default_factory=dict)
     faces: dict[str, str] = field(default_factory=dict)
     """Stream without a usual name to the format whose all-rows face it has shown."""
-    looked: Counter[tuple[str, str]] = field(default_factory=Counter)
+    looked: Counter[str] = field(default_factory=Counter)
     """How many lines of such a stream were looked at for a format."""
     next_row: int = 0
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)

@@ -77,10 +77,11 @@ class Views:
         """The rows of a detection: all columns, `t` (microseconds), `w` (weight), `id`; sorted by t and id."""
         if name not in self._cache:
             self._cache[name] = self._build(self._ruleset.detections[name])
+        found = self._cache[name]
         newest = self._state.clocks.newest()
-        if not newest or self._cache[name].is_empty():
-            return self._cache[name]
-        return self._cache[name].filter(pl.col("t") <= newest + AHEAD * MINUTE)
+        if not newest or found.is_empty() or found["t"][-1] <= newest + AHEAD * MINUTE:
+            return found
+        return found.filter(pl.col("t") <= newest + AHEAD * MINUTE)
 
     def _build(self, found: Detection) -> pl.DataFrame:
         source = next((s for s, names in self._derived_from.items() if found.name in names), None)

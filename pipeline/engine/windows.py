@@ -6,7 +6,7 @@ rows of equal time enter together; nothing here depends on the order of arrival,
 
 import math
 from bisect import bisect_left, bisect_right
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -171,18 +171,24 @@ def slide(series: Series, span: int, measure: Measure, holds: Callable[[Measure]
     """Every row time (up to `until`) at which the window that ends there satisfies `holds`."""
     hits: list[Hit] = []
     left = 0
-    chained = series.start != series.t
+    # Rows of the window that start before all later ones: the first is where its evidence begins.
+    earliest: deque[int] = deque()
     for begin, last in _ties(series.t):
         for row in range(begin, last + 1):
             measure.add(series.w[row], series.rule[row], series.value[row], 1)
+            while earliest and series.start[earliest[-1]] >= series.start[row]:
+                earliest.pop()
+            earliest.append(row)
         now = series.t[last]
         if now > until:
             break
         while series.t[left] < now - span:
             measure.add(series.w[left], series.rule[left], series.value[left], -1)
             left += 1
+        while earliest[0] < left:
+            earliest.popleft()
         if holds(measure):
-            hits.append(Hit(now, min(series.start[left : last + 1]) if chained else series.t[left]))
+            hits.append(Hit(now, series.start[earliest[0]]))
     return hits
 
 

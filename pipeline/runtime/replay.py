@@ -58,7 +58,8 @@ def run(
     since_restart = 0
     for batches in _batches(files, options):
         engine.feed(batches)
-        since_restart += sum(batch.data.count(b"\n") for batch in batches)
+        if options.restart_every:
+            since_restart += sum(batch.data.count(b"\n") for batch in batches)
         if options.restart_every and since_restart >= options.restart_every:
             engine = Engine.restore(engine.snapshot(), ruleset, cache=load.cache_folder(), names=names)
             since_restart = 0

@@ -147,7 +147,7 @@ def _run(folder: str, ruleset: Any) -> dict[str, float]:
 
     stages: dict[str, float] = defaultdict(float)
     for owner, name, label in (
-        (blocks, "build", "bytes to lines"),
+        (blocks, "_block", "bytes to lines"),
         (scan.Scanner, "scan", "scan"),
         (intake.Intake, "_look", "clocks"),
         (intake.Intake, "_counted", "all-rows counts"),

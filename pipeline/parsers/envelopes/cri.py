@@ -32,26 +32,35 @@ def second(line: pl.Expr) -> pl.Expr:
     return plausible(pl.coalesce(pl.when(_is_utc(line)).then(_day_and_time(line)), slow).cast(TIME))
 
 
+_RECORD: Final = pl.col("record")
+_QUICK: Final = (plausible(_day_and_time(_RECORD)).dt.epoch("us").alias("time"), _is_utc(_RECORD).alias("utc"))
+_SLOW: Final = second(_RECORD).dt.epoch("us").alias("time")
+FEW: Final = 500
+"""Lines of which each is parsed: looking for those that share a second costs as much."""
+
+
 def seconds(lines: pl.Series, segments: pl.Series) -> pl.Series:
     """The second of every raw line (microseconds since 1970, Int64), null where it has no CRI time.
 
     Lines of one stream come in order, so that thousands share a second: only the first of each run of equal seconds is parsed,
     with its zone, and the others take over what it gave. `segments` tells lines of different streams apart.
     """
-    if lines.is_empty():
-        return pl.Series([], dtype=pl.Int64)
-    record = pl.col("record")
+    if len(lines) <= FEW:
+        return _seconds(lines)
     # Behind a common year and month eleven characters are left: Polars keeps up to twelve inline and compares them as numbers.
     month = lines[0][:8]
     common = month.isascii() and lines.str.starts_with(month).all()
-    digits = record.str.slice(8, 11) if common else record.str.head(19)
+    digits = _RECORD.str.slice(8, 11) if common else _RECORD.str.head(19)
     frame = pl.DataFrame({"record": lines, "segment": segments}).lazy().with_columns(digits.alias("digits"))
     changed = pl.any_horizontal(pl.col(name) != pl.col(name).shift(1) for name in ("digits", "segment"))
     begins = frame.select(changed.fill_null(value=True)).collect(engine="in-memory").to_series()
-    firsts = lines.filter(begins).to_frame("record")
-    fast = firsts.select(_is_utc(record).all()).item()
-    times = firsts.select((plausible(_day_and_time(record)) if fast else second(record)).dt.epoch("us")).to_series()
-    return times.gather(begins.cum_sum() - 1)
+    return _seconds(lines.filter(begins)).gather(begins.cum_sum() - 1)
+
+
+def _seconds(lines: pl.Series) -> pl.Series:
+    frame = lines.to_frame("record")
+    quick = frame.select(_QUICK)
+    return quick["time"] if quick["utc"].all() else frame.select(_SLOW).to_series()
 
 
 def message(line: pl.Expr) -> pl.Expr:

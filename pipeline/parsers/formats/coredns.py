@@ -9,6 +9,7 @@ Versions differ in how a query is logged that got no reply: `NOERROR -` before 1
 Old builds put a time before the level, new ones print none. Names are lower case because CoreDNS prints them so.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import polars as pl
@@ -29,7 +30,7 @@ _TYPES: Final = (
 # none because a link in the loop plugin's message would be one. All is ASCII: byte and character offsets agree.
 _TYPE: Final = "(?:" + "|".join(_TYPES.split()) + "|TYPE[0-9]{1,5})"
 _V4: Final = r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}"
-_V6: Final = "[0-9A-Fa-f:][0-9A-Fa-f:.]{0,30}:[0-9A-Fa-f:.]{0,15}(?:%[0-9A-Za-z_.-]{1,15})?"
+_V6: Final = "[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:.]{0,30}:[0-9A-Fa-f:.]{0,15}(?:%[0-9A-Za-z_.-]{1,15})?"
 _ADDRESS: Final = f"(?:{_V4}|{_V6})"
 _NAME: Final = r'[!"$-~]*\.'
 _RCODE: Final = "(?:[A-Z][A-Z0-9]{1,9}|[0-9]{1,2}|-)"
@@ -159,13 +160,29 @@ def _word(piece: str, index: int) -> pl.Expr:
 
 
 _ANSWER: Final = _behind('" ', 48).str.splitn(" ", 3)
-_PEER: Final = _behind("[INFO] ", 64).str.splitn(" ", 2)
+_CODE: Final = _behind('" ', 12).str.splitn(" ", 2)
+_PEER: Final = _behind("[INFO] ", 64)
+_SHORTEST: Final = len("1.1.1.1")
 _KIND: Final = _behind('"', 24).str.splitn(" ", 2)
 _QUESTION: Final = _behind('"').str.splitn(" ", 4)
 
 
-def _host(peer: pl.Expr) -> pl.Expr:
-    return peer.str.strip_chars_end("0123456789").str.strip_suffix(":").str.strip_chars("[]")
+def _client(columns: Sequence[pl.Series]) -> pl.Series:
+    """The address without its port, which is another for every query: rows are grouped by the address.
+
+    What stands before the first colon is too short where the address is IPv6; those rows alone are looked at again.
+    """
+    (peers,) = columns
+    addresses = peers.to_frame("peer").select(pl.col("peer").str.splitn(":", 2).struct.field("field_0")).to_series()
+    others = (addresses.str.len_bytes() < _SHORTEST).fill_null(value=False).arg_true()
+    if others.is_empty():
+        return addresses
+    words = peers.gather(others).to_frame("peer").select(pl.col("peer").str.splitn(" ", 2).struct.field("field_0")).to_series()
+    hosts = words.str.strip_chars_end("0123456789").str.strip_suffix(":")
+    return addresses.scatter(others, hosts)
+
+
+_ASKING: Final = pl.map_batches([pl.col("_peer")], _client, return_dtype=pl.String, is_elementwise=True)
 
 
 FORMAT: Final = Format(
@@ -174,13 +191,13 @@ FORMAT: Final = Format(
     sources=("coredns.query", "coredns.error", "coredns.plugin", "coredns.log"),
     parse=parse,
     verbatim=frozenset(name for name, dtype in _COLUMNS.items() if dtype == pl.String()),
-    pieces=({"_answer": _ANSWER, "_peer": _PEER, "_kind": _KIND, "_question": _QUESTION},),
+    pieces=({"_answer": _ANSWER, "_code": _CODE, "_peer": _PEER, "_kind": _KIND, "_question": _QUESTION},),
     cheap={
-        "dns.response_code": Cheap("coredns.query", _word("_answer", 0), _RCODE, few=True),
+        "dns.response_code": Cheap("coredns.query", _word("_code", 0), _RCODE, few=True),
         "dns.flags": Cheap("coredns.query", _word("_answer", 1), _FLAGS, few=True),
         "dns.question.type": Cheap("coredns.query", _word("_kind", 0), _TYPE, few=True),
         "dns.question.name": Cheap("coredns.query", _word("_question", 2), _NAME),
-        "client.address": Cheap("coredns.query", _word("_peer", 0), _ADDRESS, finish=_host),
+        "client.address": Cheap("coredns.query", _ASKING, _ADDRESS, finish=lambda address: address.str.strip_chars("[]")),
     },
     everyday=(
         '[INFO] 10.0.0.1:1 - 1 "A IN x.x.svc.cluster.local. udp 1 false 512" NOERROR qr,aa,rd 1 0.0001s',
