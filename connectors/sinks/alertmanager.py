@@ -103,8 +103,7 @@ def render(notification: Notification) -> str:
 def labels(notification: Notification) -> dict[str, str]:
     """The labels as Alertmanager takes them: names in its letters, `alertname` always."""
     named = {re.sub(r"[^a-zA-Z0-9_]", "_", name): words.flat(value, VALUE) for name, value in notification.labels.items()}
-    signature = notification.incident.get("signature") or f"headwater-{notification.event}"
-    alertname = "".join(part.capitalize() for part in re.split(r"[^a-zA-Z0-9]+", signature))
+    alertname = f"Headwater{'Digest' if notification.digest else 'Test'}"
     valid = {name if not name[:1].isdigit() else f"_{name}": value for name, value in named.items() if name and value}
     return {"alertname": alertname, **valid}
 

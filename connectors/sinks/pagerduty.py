@@ -1,6 +1,8 @@
 """Triggers and resolves incidents by PagerDuty's Events API v2. The thread is the deduplication key, so repeats do no harm.
 
-PagerDuty does not rewrite an incident that is open: this sink hears of its beginning, a rise of its level and its end.
+PagerDuty does not rewrite an incident that is open: this sink hears of its beginning, a rise of its level and its end. A digest
+is one incident a day (severity info), which the first opens, later ones are added to, and the end of the day resolves. It is no
+change event: those notify nobody, and not every account has them.
 """
 
 import json

@@ -59,7 +59,7 @@ def of(notification: Notification) -> Message:
     """What a notification says."""
     if notification.event == "test":
         return _test(notification)
-    if notification.event == "digest":
+    if not notification.incident:
         return _digest(notification)
     if notification.event == "folded":
         return _folded(notification)
@@ -97,9 +97,9 @@ def text(message: Message) -> str:
 
 def payload(notification: Notification) -> dict[str, Any]:
     """The notification for machines, as JSON can hold it: `type` (incident.opened, incident.updated, incident.resolved,
-    incident.folded, headwater.digest, headwater.test), `timestamp` (RFC 3339) and `data`: the public form of the incident with
-    `thread`, `revision`, `link`, `labels` and its symptoms as a `tree` without their own evidence; when it is folded, `part_of`
-    is what it is a part of.
+    incident.folded, headwater.digest, headwater.resolved when a digest's day is over, headwater.test), `timestamp` (RFC 3339)
+    and `data`: the public form of the incident with `thread`, `revision`, `link`, `labels` and its symptoms as a `tree` without
+    their own evidence; when it is folded, `part_of` is what it is a part of.
     """
     about: dict[str, Any] = {
         "thread": notification.thread,
@@ -111,7 +111,7 @@ def payload(notification: Notification) -> dict[str, Any]:
         about["part_of"] = {
             key: words.flat(notification.part_of[key], LONGEST) for key in ("id", "signature", "title", "level", "summary")
         }
-    plain = notification.event in ("digest", "test")
+    plain = not notification.incident
     tree = {"tree": [_brief(symptom) for symptom in notification.symptoms]}
     data = {"text": text(of(notification))} if plain else dict(notification.incident) | tree
     return {
@@ -138,11 +138,12 @@ def _test(notification: Notification) -> Message:
 
 
 def _digest(notification: Notification) -> Message:
-    number = len(notification.digest)
+    number, over = len(notification.digest), notification.event == "resolved"
+    many = f"{number} notification{'' if number == 1 else 's'} in one"
     return Message(
         level="informational",
-        over=False,
-        title=f"DIGEST: {number} {'notification' if number == 1 else 'notifications'} in one: more came than may be sent singly",
+        over=over,
+        title=f"{'RESOLVED: ' if over else ''}DIGEST: {many}: more came than may be sent singly",
         facts=_day(notification.at),
         origin=f"headwater{DOT}digest {notification.thread}",
         link=notification.link,

@@ -32,7 +32,8 @@ class Notification:
     the incident: all notifications of it share that. `incident` and `symptoms` are in the public form (`headwater replay
     --output json`), symptoms in the order of the tree, each with `depth` (1 for what hangs directly below the root). `labels`
     are those that routing and Alertmanager see. `link` leads to the incident, where a base address is configured. `digest` has
-    texts instead of an incident, when there were too many. `part_of` is what a folded incident is a part of.
+    texts instead of an incident, when there were too many: one a day that grows, and is `resolved` when the day is over.
+    `part_of` is what a folded incident is a part of.
     """
 
     key: str

@@ -7,7 +7,9 @@
   before by `group_interval` or more; what goes on unchanged is said again after `repeat_interval`. Where a route has no
   `group_by`, each incident is a group of its own, as with Alertmanager's `...`. A group decides only when things are said.
 * A silence holds back beginnings, changes and repeats, but not the end of what was told: no conversation stays open for ever.
+  What begins and ends within a silence is never told.
 * Beyond `daily_cap` openings in a UTC day the rest goes into one digest a day; our own failures (layer `headwater`) never do.
+  The digest is closed when the day is over.
 * A receiver that cannot follow an incident hears of its beginning, of a rise of its level, of a new cause, and of the end.
 """
 
@@ -29,6 +31,7 @@ from pipeline.runtime.talks import Day, Group, Talk
 from pipeline.signatures.models import LEVELS
 
 SECOND = 1_000_000
+DAY = 86_400 * SECOND
 RECENT = 3600 * SECOND
 """Microseconds after its end within which an incident that nobody was told of is still worth a word."""
 OURS = "headwater"
@@ -59,8 +62,7 @@ class Dispatcher:
     def __init__(self, route: Route, updates: Mapping[str, bool], link: str | None, told: bytes | None = None) -> None:
         self._route, self._updates, self._link = route, updates, link
         self._told = talks.load(told) if told else talks.Told()
-        for key in [key for key in self._told.talks if key[0] not in updates]:
-            del self._told.talks[key]
+        self._told.keep(updates)
         self._due: list[int] = []
         self._present = 0
 
@@ -109,10 +111,13 @@ class Dispatcher:
             for target in self._targets(values, here):
                 before = here.get(target.receiver, [])
                 wants = list(self._of(record, target, before, tree, now))
-                if wants and until is not None and (roots.is_firing(record) or not before):
-                    self._due.append(until)
-                else:
+                if not wants or until is None or (before and not roots.is_firing(record)):
                     yield from wants
+                elif roots.is_firing(record):
+                    self._due.append(until)
+                    yield from _ends(wants[0], before, tree)
+                else:
+                    self._told.heard[target.receiver, record.thread] = False
 
     def _assigned(self, tree: Roots) -> tuple[dict[str, dict[str, list[Talk]]], list[Talk]]:
         """The conversations about what each root speaks for, by root and receiver; and open ones about which nothing is known."""
@@ -243,31 +248,42 @@ class Dispatcher:
         return dataclasses.replace(made, key=key, part_of=want.part_of)
 
     def _digests(self, tree: Roots, now: int) -> Iterator[Intent]:
-        """The digests that have grown, where it is time."""
+        """The digests that have grown, where it is time, and the last of those whose day is over."""
+        today = words.day(now)
         for (receiver, date), day in sorted(self._told.days.items()):
-            if day.told == len(day.lines):
-                continue
-            ready = now if day.last is None else day.last + round(day.interval * SECOND)
-            if ready > now:
-                self._due.append(ready)
-                continue
-            current = {thread: _line(roots.form(tree.records[thread])) for thread in day.lines if thread in tree.records}
-            day.lines |= current
-            day.thread = day.thread or f"digest-{date}-{next(iter(day.lines))}"
-            day.told, day.number, day.last = len(day.lines), day.number + 1, now
-            labels, lines = {"severity": "informational"}, tuple(day.lines.values())
-            key = f"{day.thread}.{day.number}.digest"
-            notification = Notification(
-                key, day.thread, "digest", now, labels, {}, revision=day.number, link=self._link, digest=lines
-            )
-            yield Intent(receiver, notification)
+            if date != today and day.lines:
+                yield Intent(receiver, self._digest(date, day, "resolved", tree, now))
+            elif day.lines:
+                self._due.append(now - now % DAY + DAY)
+                ready = now if day.last is None else day.last + round(day.interval * SECOND)
+                if day.told < len(day.lines) and ready > now:
+                    self._due.append(ready)
+                elif day.told < len(day.lines):
+                    yield Intent(receiver, self._digest(date, day, "digest", tree, now))
+
+    def _digest(self, date: str, day: Day, event: Event, tree: Roots, now: int) -> Notification:
+        """All that a day's digest holds, as it stands."""
+        day.lines |= {thread: _line(roots.form(tree.records[thread])) for thread in day.lines if thread in tree.records}
+        day.thread = day.thread or f"digest-{date}-{next(iter(day.lines))}"
+        day.told, day.number, day.last = len(day.lines), day.number + 1, now
+        return Notification(
+            key=f"{day.thread}.{day.number}.{event}",
+            thread=day.thread,
+            event=event,
+            at=now,
+            labels={"severity": "informational"},
+            incident={},
+            revision=day.number,
+            link=self._link,
+            digest=tuple(day.lines.values()),
+        )
 
     def _forget(self, tree: Roots, waiting: Mapping[tuple[str, str], Sequence[Want]], now: int) -> None:
         """Let go of what no later decision needs."""
         told, today = self._told, words.day(now)
         told.heard = {key: digest for key, digest in told.heard.items() if key[1] in tree.records}
         told.talks = {key: t for key, t in told.talks.items() if not t.over or _base(t, tree.records) is not None}
-        told.days = {key: day for key, day in told.days.items() if key[1] == today or day.told < len(day.lines)}
+        told.days = {key: day for key, day in told.days.items() if key[1] == today}
         used = {(receiver, talk.group) for (receiver, _), talk in told.talks.items() if not talk.over}
         told.groups = {
             key: group
@@ -299,6 +315,15 @@ def _folding(talk: Talk, into: Want, tree: Roots) -> Want:
     known = tree.records.get(talk.record)
     revision, form = (talk.revision, talk.form) if known is None else (known.revision, known.public)
     return Want(into.target, into.group, "folded", talk.record, revision, form, talk, part_of=into.form)
+
+
+def _ends(silenced: Want, here: Sequence[Talk], tree: Roots) -> Iterator[Want]:
+    """The ends of conversations about what hangs below a silenced cause: they were told, the cause was not."""
+    for talk in here:
+        known = tree.records.get(talk.record)
+        if not talk.over and known is not None and known.merged_into is None and not roots.is_firing(known):
+            form = roots.form(known)
+            yield Want(silenced.target, silenced.group, "resolved", known.thread, known.revision, form, talk)
 
 
 def _silenced(active: Iterable[Silence], values: Mapping[str, str]) -> int | None:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
+from functools import partial
 
 from apscheduler.executors.base import BaseExecutor, run_job
 from apscheduler.job import Job
@@ -67,13 +67,19 @@ class Housekeeping:
     def silences(self) -> None:
         """What is held back: by our own silences, and by those of an Alertmanager."""
         now = time.time()
-        try:
-            self._known["store"] = self._store.silences(round(now * 1e6))
-            for name, sink in self._service.parts.sinks.items():
-                asked: Any = getattr(sink, "silences", None)
-                self._known[name] = asked(now) if asked else []
-        finally:  # what one of them cannot say now is taken to be as it was
-            self._service.silence([silence for found in self._known.values() for silence in found])
+        asked: dict[str, Callable[[], Sequence[Silence]]] = {"": lambda: self._store.silences(round(now * 1e6))}
+        for name, sink in self._service.parts.sinks.items():
+            if hasattr(sink, "silences"):
+                asked[name] = partial(sink.silences, now)
+        errors = []
+        for name, ask in asked.items():
+            try:
+                self._known[name] = ask()
+            except HeadwaterError as error:  # what one cannot say now is taken to be as it was
+                errors.append(error)
+        self._service.silence([silence for found in self._known.values() for silence in found])
+        if errors:
+            raise errors[0]
 
     def log(self) -> None:
         """Compress full segments, and drop what is too old or too much."""

@@ -10,7 +10,7 @@ import contextlib
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -156,6 +156,17 @@ class Ledger:
         with self._transaction("writing into") as database:
             change = "UPDATE outbox SET state = 'superseded', done = ? WHERE number = ?"
             database.executemany(change, [(now, row.number) for row in rows])
+
+    def forget_others(self, receivers: Iterable[str]) -> dict[str, int]:
+        """Drop what waits for anybody but these receivers; gives how many deliveries, by receiver. Nothing of it is kept, so that
+        a receiver that comes back is told anew.
+        """
+        with self._transaction("tidying") as database:
+            found = dict(database.execute("SELECT receiver, count(*) FROM outbox WHERE state = 'pending' GROUP BY receiver"))
+            gone = {receiver: number for receiver, number in found.items() if receiver not in set(receivers)}
+            drop = "DELETE FROM outbox WHERE state = 'pending' AND receiver = ?"
+            database.executemany(drop, [(receiver,) for receiver in gone])
+            return gone
 
     def retain(self, now: int) -> int:
         """Drop what was done long ago, but for the last of each thread that is going on; gives how many deliveries."""

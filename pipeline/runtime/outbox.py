@@ -5,6 +5,7 @@
 * A failure that may pass is tried again, later each time; a Retry-After holds the whole receiver. Any other failure gives that
   notification up, and the thread goes on with its next. Trouble is said once, then counted until a delivery succeeds.
 * A delivery that succeeded and could not be marked (the ledger was locked) is marked before anything else is sent.
+* What waits for a receiver that is no longer configured is dropped at the start, and that is said.
 * A sink with `resend` (seconds) gets the last notification of each thread that is going on again, that often.
 
 `Courier` serves one receiver, with times handed in; `Outbox` runs one on a thread of its own for each sink. Times that decide are
@@ -18,6 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pipeline.contracts.sink import Sink
+from pipeline.errors import StoreError
 from pipeline.runtime.courier import Courier, SinkStatus
 from pipeline.runtime.ledger import Ledger
 
@@ -48,7 +50,7 @@ class Outbox:
         monotonic: Clock = time.monotonic,
     ) -> None:
         chance = chance or random.Random()  # noqa: S311 (it spreads attempts, it guards nothing)
-        self._monotonic = monotonic
+        self._ledger, self._say, self._monotonic = ledger, say, monotonic
         self._stopping = threading.Event()
         self._couriers = {
             name: Courier(name, ledger, sink, say=say, chance=chance, clock=clock, stopping=self._stopping)
@@ -68,6 +70,7 @@ class Outbox:
 
     def start(self) -> None:
         """Deliver from now on, on one thread a sink."""
+        self._forget_others()
         for name in self._couriers:
             woken = threading.Event()
             thread = threading.Thread(target=self._serve, args=(name, woken), name=f"outbox {name}", daemon=True)
@@ -100,6 +103,15 @@ class Outbox:
         """How each receiver is doing."""
         now = self._monotonic()
         return {name: courier.status(now) for name, courier in self._couriers.items()}
+
+    def _forget_others(self) -> None:
+        try:
+            gone = self._ledger.forget_others(self._couriers)
+        except StoreError as error:
+            self._say(f"dropping what waits for receivers that are gone: {error}; the next start does it")
+            return
+        for name, number in gone.items():
+            self._say(f"sink {name}: it is no longer configured; what waited for it is dropped: {number} in all")
 
     def _serve(self, name: str, woken: threading.Event) -> None:
         while not self._stopping.is_set():

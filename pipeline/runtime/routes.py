@@ -39,8 +39,11 @@ class Target:
 
 
 def labels(incident: Mapping[str, Any]) -> dict[str, str]:
-    """The labels of an incident in its public form: few and stable, never counts or times."""
-    found = {name: str(incident[name]) for name in OWN if incident[name]}
+    """The labels of an incident in its public form: few and stable, never counts or times. `alertname` is there because silences
+    that are made in Alertmanager name it.
+    """
+    alertname = "".join(part.capitalize() for part in incident["signature"].split("-"))
+    found = {"alertname": alertname} | {name: str(incident[name]) for name in OWN if incident[name]}
     for key, value in incident["group"].items():
         plain = key.removeprefix("client.").removeprefix("upstream.")
         found.setdefault(NAMES.get(plain, re.sub(r"[^A-Za-z0-9_]", "_", plain)), value)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,6 +73,12 @@ class Told:
     days: dict[tuple[str, str], Day] = field(default_factory=dict)
     heard: dict[tuple[str, str], bool] = field(default_factory=dict)
     latest: int = 0
+
+    def keep(self, receivers: Container[str]) -> None:
+        """Forget all but some receivers."""
+        for kept in (self.talks, self.groups, self.days, self.heard):
+            for key in [key for key in kept if key[0] not in receivers]:
+                del kept[key]
 
     def set_clock(self, now: int) -> None:
         """Take in the time; when the clock was set back, all that was noted moves with it, so that nothing waits for longer."""

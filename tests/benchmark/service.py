@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -135,13 +134,14 @@ def _served(folder: Path, *, keep: bool) -> dict[str, float]:
 
 
 @contextmanager
-def _running(folder: Path, config: dict[str, Any]) -> Iterator[tuple[living.Service, str]]:
-    """A service as a process, ready, and its address."""
+def _running(folder: Path, config: dict[str, Any]) -> Iterator[living.Service]:
+    """A service as a process, ready."""
     folder.mkdir(exist_ok=True)
     service = living.Service.of(folder, config)
     service.start()
     try:
-        yield service, living.ready(service, PATIENCE)
+        living.until(service.ready, "the service is ready")
+        yield service
     finally:
         service.end()
         service.close()
@@ -182,7 +182,7 @@ def _told(journal: Path, heard: receiver.Receiver, number: int) -> float:
 
 
 def _idle(folder: Path, seconds: float) -> None:
-    with _running(folder, _config(folder)) as (service, _):
+    with _running(folder, _config(folder)) as service:
         assert service.process
         time.sleep(5)
         before, began = _cpu(service.process.pid), time.monotonic()

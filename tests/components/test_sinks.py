@@ -85,11 +85,17 @@ def test_texts_without_an_incident_are_told(name: str, way: Way, receiver: Recei
     """A test says that nothing is wrong, a digest has its texts."""
     sink = make(name, way, receiver.url)
     deliver(sink, told.notification("test", thread="test-1"))
-    deliver(sink, told.notification("digest", 2, thread="digest-1", digest=("first held back", "second held back")))
-    texts = [text for _, text in way.seen(Scene(receiver, sink, capsys.readouterr().out))]
+    of_day = {"thread": "digest-1", "digest": ("first held back", "second held back")}
+    receipt = deliver(sink, told.notification("digest", 2, **of_day))
+    printed = capsys.readouterr().out
+    texts = [text for _, text in way.seen(Scene(receiver, sink, printed))]
     assert "nothing is wrong" in texts[0]
     assert "first held back" in texts[-1]
     assert "second held back" in texts[-1]
+    deliver(sink, told.notification("resolved", 3, **of_day), receipt)
+    *_, (_, last) = way.seen(Scene(receiver, sink, printed + capsys.readouterr().out))
+    assert "second held back" in last
+    assert "RESOLVED: DIGEST" in last
 
 
 @every

@@ -18,15 +18,18 @@ CAPTURE = Path(__file__).resolve().parent.parent / "captures" / "conntrack-table
 AT = 1_795_408_849_000_000
 """2026-11-23T04:40:49Z, just after the recording's disaster began."""
 NOW = AT / 1e6 + 1
-LABELS = {"severity": "critical", "cluster": "lab", "node": "node-b", "layer": "node", "signature": "conntrack-table-full"}
+LABELS = {
+    "alertname": "ConntrackTableFull", "severity": "critical", "cluster": "lab", "node": "node-b", "layer": "node",
+    "signature": "conntrack-table-full",
+}  # fmt: skip
 
 
 def notification(event: Event = "opened", number: int = 1, **changes: Any) -> Notification:
     """Of the recording's root incident; `number` tells keys and revisions apart."""
     root, symptoms = recorded()
-    if event in ("test", "digest"):
+    if event in ("test", "digest") or changes.get("digest"):
         root, symptoms = {}, ()
-    if event == "resolved":
+    elif event == "resolved":
         root = root | {"status": "resolved", "ended": rfc3339(AT + 120_000_000)}
     given = {"key": f"key-{number}", "thread": "a86efe2d247662ac", "event": event, "at": AT, "labels": LABELS, "incident": root}
     return Notification(**{**given, "symptoms": symptoms, "revision": number, **changes})
@@ -82,7 +85,7 @@ def monstrous(draw: st.DrawFn) -> Notification:
     symptom = symptoms[0] | {"title": draw(TEXT), "group": {"k8s.namespace.name": draw(TEXT)}}
     below = tuple(symptom | {"signature": f"s{n}", "depth": 1 + n % 3} for n in range(many))
     event: Event = draw(st.sampled_from(("opened", "updated", "resolved", "folded", "digest", "test")))
-    digest = tuple([draw(TEXT)] * draw(st.integers(0, 400)))
+    digest = tuple([draw(TEXT)] * draw(st.integers(1, 400))) if event == "digest" else ()
     labels = {"severity": "critical", draw(TEXT): draw(TEXT)}
     return Notification(
         "key-1",
@@ -90,8 +93,8 @@ def monstrous(draw: st.DrawFn) -> Notification:
         event,
         AT,
         labels,
-        incident,
-        below,
+        {} if event in ("digest", "test") else incident,
+        () if event in ("digest", "test") else below,
         link="https://headwater.example/i/1",
         digest=digest,
         part_of=incident if event == "folded" else None,

@@ -240,6 +240,27 @@ def test_a_silence_holds_back_what_begins() -> None:
     assert desk.said(3600) == [("a", "opened", "a")]
 
 
+def test_what_begins_and_ends_within_a_silence_is_never_told() -> None:
+    """Neither then nor when the silence is over; if it comes back after that, it is."""
+    desk, a = Desk(silences=[Silence("1", (Matcher("node", "=", "a"),), START, START + HOUR, "me", "")]), firing("a")
+    assert desk.said(1, a) == []
+    assert desk.said(3000, ended := over(a, START + 3000 * SECOND)) == []
+    assert desk.due() is None
+    assert desk.said(3600) == []
+    assert desk.said(3700, changed(ended, status="firing", ended=None)) == [("a", "opened", "a")]
+
+
+def test_what_was_told_is_ended_although_its_cause_is_silenced() -> None:
+    """The cause is not told in its conversation, and gets one of its own when the silence is over."""
+    desk, symptom, cause = Desk(), firing("s"), firing("c")
+    desk.decide(1, symptom)
+    desk.silences = [Silence("1", (Matcher("node", "=", "c"),), START, START + HOUR, "me", "")]
+    symptom = below(symptom, cause)
+    assert desk.said(2, cause, symptom) == []
+    assert desk.said(3, over(symptom)) == [("s", "resolved", "s")]
+    assert desk.said(3600) == [("c", "opened", "c")]
+
+
 def test_beyond_the_cap_comes_a_digest() -> None:
     """One a day, edited as it grows, at most once a group_interval; updates and ends of what was told go on."""
     route = {"receiver": "chat", "group_wait": "0s", "group_interval": "5m", "daily_cap": 1}
@@ -256,7 +277,22 @@ def test_beyond_the_cap_comes_a_digest() -> None:
     assert second.notification.digest == ("04:00:00 HIGH: b is broken (ended)", "04:00:00 HIGH: c is broken")
     assert first.notification.key != second.notification.key
     assert desk.said(400, over(a)) == [("a", "resolved", "a")]
-    assert ("d", "opened", "d") in desk.said(DAY / SECOND, firing("d"))
+
+
+def test_a_digest_is_closed_when_its_day_is_over() -> None:
+    """Once, with all that it held, also what was still waiting; the next day opens conversations again."""
+    desk = Desk({"receiver": "chat", "group_wait": "0s", "group_interval": "5m", "repeat_interval": "2d", "daily_cap": 1})
+    midnight = (DAY - START % DAY) / SECOND
+    desk.decide(0, firing("a"))
+    (first,) = desk.decide(1, firing("b"))
+    assert desk.due() == midnight
+    desk.decide(midnight - 200, firing("c"))
+    assert desk.said(midnight - 1, firing("d")) == []
+    assert desk.due() == midnight
+    (last,) = desk.decide(midnight)
+    assert (last.notification.thread, last.notification.event) == (first.notification.thread, "resolved")
+    assert len(last.notification.digest) == 3
+    assert desk.said(midnight + 1, firing("e")) == [("e", "opened", "e")]
 
 
 def test_each_receiver_has_its_own_conversations() -> None:
@@ -283,10 +319,10 @@ def test_a_clock_that_is_set_back_makes_nothing_wait_longer() -> None:
 
 def test_a_receiver_that_is_gone_is_forgotten() -> None:
     """The configuration has changed over a restart."""
-    desk = Desk()
-    desk.decide(1, firing("a"))
+    desk = Desk(AT_ONCE | {"daily_cap": 1})
+    desk.decide(1, firing("a"), firing("b"))
     again = Dispatcher(desk.route, {"other": True}, None, desk.made.snapshot())
-    assert again.decide({}, [], START + 2 * SECOND) == []
+    assert again.decide({}, [], START + DAY) == []
 
 
 def test_what_cannot_be_restored_is_an_error() -> None:

@@ -118,6 +118,18 @@ def test_what_stands_is_the_last_of_each_thread_that_goes_on(ledger: Ledger) -> 
     assert keys(ledger.standing("chat")) == ["key-3"]
 
 
+def test_what_waits_for_others_is_dropped(ledger: Ledger) -> None:
+    """As if it had never been: should the receiver come back, the same may be said to it. What was sent is kept."""
+    both = [intent(1), intent(2), intent(1, receiver="pager"), intent(2, receiver="pager")]
+    ledger.save({}, both)
+    ledger.sent(ledger.pending("pager")[0], {}, told.AT)
+    assert ledger.forget_others(["chat"]) == {"pager": 1}
+    assert ledger.forget_others(["chat"]) == {}
+    ledger.save({}, both)
+    assert keys(ledger.pending("pager")) == ["key-2"]
+    assert keys(ledger.pending("chat")) == ["key-1", "key-2"]
+
+
 def test_what_is_done_goes_after_days_but_for_what_stands(ledger: Ledger) -> None:
     """Pending rows stay however old; the last of an open thread and its receipt stay long."""
     ledger.save(

@@ -271,6 +271,19 @@ def test_threads_deliver_side_by_side(tmp_path: Path) -> None:
     assert good.keys() == ["a.1"]
 
 
+def test_what_waits_for_a_receiver_that_is_gone_is_dropped(tmp_path: Path) -> None:
+    """The configuration has changed over a restart: that is said, once, and does not wait for ever."""
+    said: list[str] = []
+    with closing(Ledger(tmp_path / "state.db")) as ledger:
+        ledger.save({}, [Intent("old", told.notification(key=key)) for key in ("a.1", "a.2")])
+        for _ in range(2):
+            outbox = Outbox(ledger, {"chat": Scripted()}, say=said.append)
+            outbox.start()
+            assert outbox.stop(30)
+        assert ledger.listed("pending", 9) == []
+    assert said == ["sink old: it is no longer configured; what waited for it is dropped: 2 in all"]
+
+
 def test_drain_waits_until_all_is_said(tmp_path: Path) -> None:
     """Then nothing is pending."""
     sinks = {"one": Scripted(), "two": Scripted({"t": [DeliveryError("again", retry=True, after=0.0)]})}

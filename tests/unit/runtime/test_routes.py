@@ -22,17 +22,18 @@ def receivers(root: Route, **values: str) -> list[str]:
 
 
 def test_labels_are_few_and_in_prometheus_letters() -> None:
-    """Signature, layer, cluster, severity, and what the incident is about; either side of a connection counts plainly."""
+    """Names, layer, cluster, severity, and what the incident is about; either side of a connection counts plainly."""
     assert routes.labels(INCIDENT) == {
-        "signature": "conntrack-table-full", "layer": "node", "cluster": "lab", "node": "n4", "severity": "critical",
+        "alertname": "ConntrackTableFull", "signature": "conntrack-table-full", "layer": "node", "cluster": "lab", "node": "n4",
+        "severity": "critical",
     }  # fmt: skip
     other = INCIDENT | {
         "cluster": "",
         "group": {"upstream.k8s.namespace.name": "shop", "k8s.service.name": "cart", "dns.zone-x": "a"},
     }
     assert routes.labels(other) == {
-        "signature": "conntrack-table-full", "layer": "node", "namespace": "shop", "service": "cart", "dns_zone_x": "a",
-        "severity": "critical",
+        "alertname": "ConntrackTableFull", "signature": "conntrack-table-full", "layer": "node", "namespace": "shop",
+        "service": "cart", "dns_zone_x": "a", "severity": "critical",
     }  # fmt: skip
 
 

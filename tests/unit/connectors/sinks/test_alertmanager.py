@@ -81,13 +81,11 @@ def test_a_change_of_labels_ends_the_former_alert(receiver: Receiver) -> None:
 
 
 def test_labels_are_in_alertmanagers_letters() -> None:
-    """The alert is named after the signature unless the labels name it; a label without a value is none."""
-    assert alertmanager.labels(told.notification(labels={"k8s.node.name": "node-b", "0day": "x", "empty": ""})) == {
-        "alertname": "ConntrackTableFull",
-        "k8s_node_name": "node-b",
-        "_0day": "x",
-    }
-    assert alertmanager.labels(told.notification(labels={"alertname": "Mine"}))["alertname"] == "Mine"
+    """A label without a value is none; what is about no incident has a name all the same."""
+    given = {"alertname": "Mine", "k8s.node.name": "node-b", "0day": "x", "empty": ""}
+    assert alertmanager.labels(told.notification(labels=given)) == {"alertname": "Mine", "k8s_node_name": "node-b", "_0day": "x"}
+    plain = {"test": told.notification("test", labels={}), "digest": told.notification("digest", labels={}, digest=("x",))}
+    assert [alertmanager.labels(one)["alertname"] for one in plain.values()] == ["HeadwaterTest", "HeadwaterDigest"]
 
 
 def test_annotations_of_the_rule_go_before_ours() -> None:

@@ -59,6 +59,17 @@ def test_a_test_leaves_nothing_open(receiver: Receiver) -> None:
     assert [request.json["event_action"] for request in receiver.requests] == ["trigger", "resolve"]
 
 
+def test_the_end_of_a_day_resolves_its_digest(receiver: Receiver) -> None:
+    """One incident a day, of the lowest severity, that does not stay open."""
+    sink = make(receiver)
+    for number, event in enumerate(("digest", "digest", "resolved")):
+        of_day = told.notification(event, number, thread="digest-2026-11-23-a", digest=("one",) * (number + 1))
+        sink.deliver(of_day, {}, repeat=False, now=told.NOW)
+    events = [request.json for request in receiver.requests]
+    assert [event["event_action"] for event in events] == ["trigger", "trigger", "resolve"]
+    assert {(event["dedup_key"], event["payload"]["severity"]) for event in events} == {("digest-2026-11-23-a", "info")}
+
+
 def test_a_wrong_key_is_named_as_the_likely_cause(receiver: Receiver) -> None:
     """PagerDuty answers 400 to a key that is none."""
     receiver.script = [Reply(400, b'{"status":"invalid event","errors":["Invalid routing key"]}')]
