@@ -55,6 +55,9 @@ class _Report(Collector):
             "store_unsaved_incidents", "Incidents that the store does not have yet.", (), [((), report["store"]["unsaved"])]
         )
         yield _gauge("checkpoint_seconds", "What the last checkpoint took.", (), [((), report["checkpoint"]["seconds"])])
+        yield _gauge(
+            "checkpoint_still_seconds", "For how long reading stood still.", (), [((), report["checkpoint"]["still_seconds"])]
+        )
         yield _gauge("checkpoint_bytes", "Bytes of the last checkpoint.", (), [((), report["checkpoint"]["bytes"])])
         yield _counter("caps_reached", "What a cap cost, in rows or bytes.", ("cap",), _labelled(report["caps"]))
         troubles = [((trouble["at"], trouble["kind"]), trouble["count"]) for trouble in report["troubles"]]

@@ -127,10 +127,11 @@ def _rules(service: "Service") -> dict[str, Any]:
 
 
 def _checkpoint(service: "Service", now: float) -> dict[str, Any]:
-    saved = service.saved
+    saved = service.saver.last
     return {
         "seconds_ago": round(now - saved.at, 3) if saved.at else None,
         "seconds": round(saved.cost, 6),
+        "still_seconds": round(saved.still, 6),
         "bytes": saved.size,
         "failed": saved.failed,
         "waiting_intents": service.waiting_intents,

@@ -27,6 +27,7 @@ from pipeline.runtime.inputs import Inputs
 from pipeline.runtime.ledger import Intent, Ledger
 from pipeline.runtime.order import Order
 from pipeline.runtime.outbox import Outbox
+from pipeline.runtime.saving import Copy, Saver
 from pipeline.runtime.selfcheck import SelfCheck
 from pipeline.runtime.troubles import Troubles, log
 
@@ -71,7 +72,7 @@ class Service:
         self.caught_up = False
         self.turned = time.monotonic()
         """When the last turn ended, or the start was (monotonic seconds)."""
-        self.saved = Saved()
+        self.saver = Saver(parts.ledger, self.outbox.wake)
         self._history = History()
         self._intents: list[Intent] = []
         self._now = 0
@@ -107,6 +108,7 @@ class Service:
     def run(self) -> None:
         """Go on from the last checkpoint, and work until `stop`, or until all sources have ended; then save."""
         self.restore(time.monotonic(), time.time())
+        self.saver.begin_beside()
         self.outbox.start()
         while not self._stopping.is_set():
             if self.turn(time.monotonic(), time.time()):
@@ -115,7 +117,7 @@ class Service:
                 self.end(time.monotonic(), time.time())
                 return
             self._stopping.wait(EVERY)
-        self._save(time.monotonic())
+        self.save(time.monotonic(), wait=True)
 
     def silence(self, silences: Sequence[Silence]) -> None:
         """What is held back from now on. May be called from any thread."""
@@ -135,6 +137,7 @@ class Service:
         """Let everything go, within about so many seconds. No checkpoint: after an error it might not be whole, and one that
         could not be read must stay as it is.
         """
+        self.saver.close()
         self.outbox.drain(seconds / 2)
         self.outbox.stop(seconds / 2)
         for sink in self.parts.sinks.values():
@@ -166,7 +169,7 @@ class Service:
         if self.analysis.due(now, backlog=backlog and not self.caught_up):
             self._look(now)
         self._decide()
-        if self._intents or self._dirty:
+        if self._intents or self._dirty or self.saver.busy:
             self._save_when_due(now)
         self.turned = now
         if self.desk.wanted():
@@ -181,7 +184,7 @@ class Service:
         self.analysis.finish()
         self._look(now)
         self._decide()
-        self._save(now)
+        self.save(now, wait=True)
         log.info("every source has ended")
 
     def _advance(self, now: float, wall: float) -> None:
@@ -225,14 +228,16 @@ class Service:
     # Checkpoints.
 
     def _save_when_due(self, now: float) -> None:
-        saved = self.saved
-        wait = 0.0 if self._intents else max(saved.cost * SHARE, CHECKPOINT)
-        if now - saved.at >= (RETRY if saved.failed else wait):
-            self._save(now)
+        self._settle()
+        last = self.saver.last
+        wait = 0.0 if self._intents else max(last.cost * SHARE, CHECKPOINT)
+        if not self.saver.busy and now - last.at >= (RETRY if last.failed else wait):
+            self.save(now)
 
-    def _save(self, now: float) -> None:
-        """A checkpoint: all or nothing."""
+    def save(self, now: float, *, wait: bool = False) -> None:
+        """A checkpoint: all or nothing. With `wait`, it is written when this returns, or could not be."""
         begun = time.perf_counter()
+        self._settle(wait=True)
         place = Place(self.inputs.positions(), list(self.order.held))
         self._history.add(self.analysis.engine.observed(), place)
         parts = {
@@ -241,20 +246,26 @@ class Service:
             "told": self.dispatcher.snapshot(),
             "now": str(self._now).encode(),
         }
-        intents = self._intents
-        try:
-            self.parts.ledger.save(parts, intents)
-            self.inputs.commit(place.positions)
-        except HeadwaterError as error:
-            self.troubles.note("checkpoint", "failed", str(error))
-            self.saved = Saved(now, self.saved.cost, self.saved.size, failed=True)
-            return
-        self.troubles.mended("checkpoint", "failed", "checkpoints are saved again")
-        size = sum(map(len, parts.values()))
-        self.saved = Saved(now, time.perf_counter() - begun, size, failed=False, wall=self._now)
+        self.saver.begin(Copy(parts, self._intents, place.positions, begun), now)
         self._intents, self._dirty = [], False
-        if intents:
-            self.outbox.wake()
+        self._settle(wait=wait)
+
+    def _settle(self, *, wait: bool = False) -> None:
+        """See what came of the checkpoint that was written last. Positions are committed only now."""
+        found = self.saver.finished(wait=wait)
+        if found is None:
+            return
+        copy, error = found
+        try:
+            if error is not None:
+                raise error
+            self.inputs.commit(copy.positions)
+        except HeadwaterError as failed:
+            self.troubles.note("checkpoint", "failed", str(failed))
+        else:
+            self.troubles.mended("checkpoint", "failed", "checkpoints are saved again")
+        if error is not None:
+            self._intents, self._dirty = [*copy.intents, *self._intents], True
 
     def _seek(self, positions: Mapping[str, object]) -> None:
         for text in self.inputs.seek(positions):
@@ -271,17 +282,6 @@ class Service:
             self.troubles.note(who, trouble.kind, trouble.text, subject=trouble.subject, amount=trouble.amount)
         for who, text in self.inputs.errors():
             self.troubles.note(who, "failed", text)
-
-
-@dataclass(frozen=True, slots=True)
-class Saved:
-    """The last checkpoint: when (monotonic), what it cost (seconds), its bytes, and when (microseconds since 1970)."""
-
-    at: float = 0.0
-    cost: float = 0.0
-    size: int = 0
-    failed: bool = False
-    wall: int = 0
 
 
 def _log(change: Change) -> None:

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -219,32 +220,32 @@ def _start(folder: Path, lines: int) -> None:
 
 
 def _checkpoint(folder: Path, keys: int, repeats: int) -> None:
-    """Rows of so many entities, none of which fires; then checkpoints, with a turn of reading between them."""
+    """Failed look-ups of so many clients within an hour, none of whom has an incident; then checkpoints."""
     from pipeline.runtime import wiring
 
-    config = _config(folder)
-    journal = folder / "journal.jsonl"
-    begun = round(time.time() * 1e6) - 3600 * 1_000_000
-    with journal.open("a") as file:
+    log = folder / "pods" / "kube-system_coredns-1_u" / "coredns" / "0.log"
+    log.parent.mkdir(parents=True)
+    begun = time.time() - 3600
+    with log.open("w") as file:
         for number in range(keys):
-            at = begun + number * 3600 * 1_000_000 // keys
-            text = "Readiness probe failed"
-            record = {"__REALTIME_TIMESTAMP": str(at), "_HOSTNAME": f"node-{number}", "SYSLOG_IDENTIFIER": "kernel",
-                      "_TRANSPORT": "kernel", "MESSAGE": f"TCP: request_sock_TCP: Possible SYN flooding on port {number % 9000}. {text}"}  # fmt: skip
-            file.write(json.dumps(record) + "\n")
+            at = datetime.fromtimestamp(begun + number * 3600 / keys, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
+            client = f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+            file.write(
+                f'{at} stdout F [INFO] {client}:40133 - 4 "A IN a.example. udp 61 false 1232" SERVFAIL qr,aa 143 0.0001s\n'
+            )
+    source = {"type": "file", "paths": [f"{folder}/pods/"], "start": "beginning"}
     path = folder / "headwater.yaml"
-    path.write_text(json.dumps(config))
+    path.write_text(json.dumps({"cluster": "bench", "state": f"{folder}/state", "listen": "127.0.0.1:0", "sources": [source]}))
     with wiring.opened(configuration.load(path, {})) as service:
         while not service.caught_up:
             service.turn(time.monotonic(), time.time())
-        rows = sum(len(numbers) for numbers in service.analysis.engine.settled().matched.values())
-        costs, stops = [], []
+        taken = []
         for _ in range(repeats):
-            stops.append(service.checkpoint(time.monotonic()))
-            costs.append(service.saved.cost)
-        size = service.saved.size / 2**20
-    print(f"checkpoint with {keys:,} open keys ({rows:,} rows kept, {size:.0f} MiB): median {statistics.median(costs):.3f} s, "
-          f"of which intake stands still {statistics.median(stops):.3f} s")  # fmt: skip
+            service.save(time.monotonic(), wait=True)
+            taken.append(service.saver.last)
+    still, cost = (statistics.median(getattr(saved, name) for saved in taken) for name in ("still", "cost"))
+    print(f"checkpoint with {keys:,} open keys, {taken[-1].size / 2**20:.0f} MiB: median {cost:.3f} s, "
+          f"of which reading stands still {still:.3f} s")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The outbox and real sinks against a server that plays Slack and the like and misbehaves: everything arrives, and arrives once."""
 
 import importlib
+import itertools
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -201,13 +202,12 @@ def test_a_server_that_fails_all_the_time(which: tuple[str, Way], seed: int, pos
     threads = [f"t{number}" for number in range(4)]
     with running() as receiver:
         outbox = post(one=sink(which, receiver.url))
-        for number, event in enumerate(LIFE):
-            for thread in threads:
-                outbox.send(event, number, thread)
-                receiver.script = trouble(chance)
-                outbox.now += max(outbox.step(), default=0.0)
-                if chance.random() < 0.3:
-                    outbox.open()
+        for (number, event), thread in itertools.product(enumerate(LIFE), threads):
+            outbox.send(event, number, thread)
+            receiver.script = trouble(chance)
+            outbox.now += max(outbox.step(), default=0.0)
+            if chance.random() < 0.3:
+                outbox.open()
         receiver.script = []
         outbox.settle()
         if which is HOOK:
