@@ -5,7 +5,8 @@ for, and pass on only the rows that some rule may want (`candidates`).
 """
 
 import functools
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +31,9 @@ PARTS = (" stdout p", " stderr p")
 """What every line that is only a part of a message contains (the scan is caseless)."""
 UNDECIDED = 10_000
 """Lines of an unnamed stream that are looked at for a format with an all-rows face, and as many again in its last block."""
+LOOKED = 64 << 10
+"""Bytes of a batch in which its envelope must show."""
+_RUNTIME = re.compile(rb"^\d{4}-\d\d-\d\dT\S+ std(?:out|err) [FP]", re.MULTILINE)
 ALWAYS = frozenset({EVENTS})
 """Formats of which every row is parsed."""
 
@@ -61,7 +65,7 @@ class Intake:
     def read(self, batches: Iterable[RawBatch], state: State, now: datetime) -> Counts:
         """Take batches in; `state` receives clocks, partial lines and counters of trouble. Gives counts by plan."""
         counts: Counts = []
-        for block in blocks.build(batches, self._writers):
+        for block in blocks.build(_told(batches, state), self._writers):
             label = block.format or block.envelope or "unknown"
             state.counts["lines", label] += len(block.lines)
             self.candidates.lines += len(block.lines)
@@ -276,6 +280,21 @@ class Intake:
             block.segments.gather(lines).alias("_seg"),
         )
         return fill_owner(owned, block.owners())
+
+
+def _told(batches: Iterable[RawBatch], state: State) -> Iterator[RawBatch]:
+    """Batches of container logs with the envelope that they have shown: one runtime writes all lines of such a file, so one
+    line decides, and the others need not be looked at.
+    """
+    for batch in batches:
+        stream = batch.stream
+        if stream.envelope is not None or not (stream.pod and stream.container):
+            yield batch
+            continue
+        if stream.id not in state.envelopes and _RUNTIME.search(batch.data, 0, LOOKED):
+            state.envelopes[stream.id] = CRI
+        envelope = state.envelopes.get(stream.id)
+        yield batch if envelope is None else replace(batch, stream=replace(stream, envelope=envelope))
 
 
 def _signed(counts: pl.DataFrame, owners: pl.DataFrame) -> pl.DataFrame:

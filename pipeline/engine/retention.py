@@ -108,6 +108,9 @@ def forget(state: State, edge: int, look_back: int) -> None:
         state.samples = state.samples.filter(pl.col("@timestamp").dt.epoch("us") >= before).rechunk()
     state.topology.forget(before - FORMER)
     state.clocks.forget(before)
+    for known in (state.faces, state.envelopes, state.looked):  # of streams that are gone; one that comes back shows it again
+        for stream in [name for name in known if name not in state.clocks.streams]:
+            del known[stream]
     state.forgotten = edge
 
 

@@ -64,6 +64,8 @@ class State:
     parts: dict[tuple[str, str], Part] = field(default_factory=dict)
     faces: dict[str, str] = field(default_factory=dict)
     """Stream without a usual name to the format whose all-rows face it has shown."""
+    envelopes: dict[str, str] = field(default_factory=dict)
+    """Stream of a container, of which no one said how its runtime writes, to the envelope that it has shown."""
     looked: Counter[str] = field(default_factory=Counter)
     """How many lines of such a stream were looked at for a format."""
     next_row: int = 0
