@@ -15,7 +15,11 @@ from pipeline.runtime.dispatch import Dispatcher
 from pipeline.runtime.ledger import Intent, Ledger
 from tests.components import lives, told
 from tests.components.receiver import HOOK, Receiver, Reply
+from tests.integration.conftest import Laboratory
+from tests.integration.living import until
 from tests.integration.test_command_line import headwater
+
+pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parents[2]
 
@@ -106,6 +110,28 @@ def test_a_silence_of_nothing_that_goes_on(site: Site) -> None:
     assert "nothing that goes on now is held back" in said
     assert "no incident has a label 'nod' so far; did you mean 'node'?" in said
     assert len(site.objects("silences", "list")) == 1
+
+
+def test_a_running_service_honours_a_silence(laboratory: Laboratory) -> None:
+    """What goes on when it is ended is told within seconds, without a restart."""
+    lab = laboratory()
+
+    def silences(*arguments: str) -> str:
+        done = headwater("silences", *arguments, "--config", lab.service.config, root=ROOT, USER="kim")
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    lab.service.start()
+    until(lab.service.ready)
+    assert lab.service.end() == 0
+    silences("add", "cluster=lab")
+    lab.service.start()
+    lab.outage.write(len(lab.outage.rows))
+    until(lambda: lab.service.ready() and lab.service.report()["incidents"].get("firing"), "an incident")
+    assert lab.receiver.requests == []
+    silences("end", json.loads(silences("list", "-o", "json"))["id"])
+    until(lambda: lab.receiver.requests, "a notification")
+    assert lab.receiver.requests[0].json["type"] == "incident.opened"
 
 
 SLIPS = {
