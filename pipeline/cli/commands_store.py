@@ -6,16 +6,11 @@ from typing import Annotated
 import typer
 
 from pipeline.cli import options
-from pipeline.cli.options import Output
+from pipeline.cli.options import Config, Output, State
 
 app = typer.Typer()
 
-File = Annotated[
-    Path | None, typer.Option("--store", metavar="FILE", help="The store. Default: incidents.db in the state folder.")
-]
-State = Annotated[
-    Path, typer.Option("--state", metavar="FOLDER", envvar="HEADWATER_STATE", help="The state folder of the service.")
-]
+File = Annotated[Path | None, typer.Option("--store", metavar="FILE", help="The store. Default: as the configuration says.")]
 Identity = Annotated[str, typer.Argument(metavar="ID", help="An incident's id, or its first letters.")]
 Since = Annotated[str | None, typer.Option(metavar="TIME", help="What was going on since: 2h (ago), or RFC 3339.")]
 Until = Annotated[str | None, typer.Option(metavar="TIME", help="What had begun until: 2h (ago), or RFC 3339.")]
@@ -25,13 +20,13 @@ Level = Annotated[str | None, typer.Option(metavar="LEVEL", help="Only incidents
 Entity = Annotated[str | None, typer.Option(metavar="NAME", help="Only what touched it: node-b, shop/cart, KEY=VALUE.")]
 Status = Annotated[str | None, typer.Option(metavar="STATUS", help="Only firing, resolved or near_miss.")]
 Limit = Annotated[int, typer.Option(min=1, metavar="N", help="At most so many.")]
-STATE = Path("state")
 
 
 @app.command()
 def incidents(
     store: File = None,
-    state: State = STATE,
+    state: State = None,
+    config: Config = None,
     since: Since = None,
     until: Until = None,
     signature: Signature = None,
@@ -51,7 +46,7 @@ def incidents(
         since=since, until=until, signature=signature, layer=layer, level=level, entity=entity, status=status, limit=limit,
         roots=roots and status != "near_miss",
     )  # fmt: skip
-    with stores.opened(store, state) as opened:
+    with stores.opened(store, state, config) as opened:
         show_incidents.incidents(opened, query, form)
 
 
@@ -59,7 +54,8 @@ def incidents(
 def show(
     identity: Identity,
     store: File = None,
-    state: State = STATE,
+    state: State = None,
+    config: Config = None,
     sink: Annotated[
         str | None, typer.Option("--as", metavar="SINK", help="What slack, webhook, ... would be sent of it, instead.")
     ] = None,
@@ -71,11 +67,11 @@ def show(
     from pipeline.cli import show_incident, stores
 
     form = options.output(output)
-    with stores.opened(store, state) as opened:
+    with stores.opened(store, state, config) as opened:
         if sink is not None:
-            show_incident.as_sent(opened, identity, sink)
+            show_incident.as_sent(opened.store, identity, sink)
         else:
-            show_incident.show(opened, identity, form)
+            show_incident.show(opened.store, identity, form)
 
 
 @app.command(short_help="Search titles, evidence, entities and notes.")
@@ -84,7 +80,8 @@ def search(
         list[str], typer.Argument(metavar="TEXT", help="Words (all of them), '\"a phrase\"', the beginning of a 'wor*'.")
     ],
     store: File = None,
-    state: State = STATE,
+    state: State = None,
+    config: Config = None,
     since: Since = None,
     until: Until = None,
     signature: Signature = None,
@@ -98,18 +95,20 @@ def search(
 
     form = options.output(output)
     query = filters.query(since=since, until=until, signature=signature, layer=layer, entity=entity, limit=limit)
-    with stores.opened(store, state) as opened:
+    with stores.opened(store, state, config) as opened:
         show_incidents.search(opened, text, query, form)
 
 
 @app.command(short_help="Find past incidents like one, and what ended them.")
-def similar(identity: Identity, store: File = None, state: State = STATE, limit: Limit = 10, output: Output = "tree") -> None:
+def similar(
+    identity: Identity, store: File = None, state: State = None, config: Config = None, limit: Limit = 10, output: Output = "tree"
+) -> None:
     """Find past incidents like one, best first: why they are alike, what people said of them, what ended them."""
     from pipeline.cli import show_incidents, stores
 
     form = options.output(output)
-    with stores.opened(store, state) as opened:
-        show_incidents.similar(opened, identity, limit, form)
+    with stores.opened(store, state, config) as opened:
+        show_incidents.similar(opened.store, identity, limit, form)
 
 
 @app.command(short_help="Say whether the cause of an incident was right.")
@@ -117,7 +116,8 @@ def feedback(
     identity: Identity,
     verdict: Annotated[str, typer.Argument(metavar="right|wrong", help="Was it the cause?")],
     store: File = None,
-    state: State = STATE,
+    state: State = None,
+    config: Config = None,
     cause: Annotated[str | None, typer.Option(metavar="SIGNATURE", help="The signature that it was in truth.")] = None,
     note: Annotated[str, typer.Option(metavar="TEXT", help="What it was, what ended it.")] = "",
     author: Annotated[str | None, typer.Option(metavar="NAME", envvar="USER", help="Who says so.")] = None,
@@ -126,14 +126,15 @@ def feedback(
     from pipeline.cli import feedback as given
     from pipeline.cli import stores
 
-    with stores.opened(store, state) as opened:
+    with stores.opened(store, state, config) as opened:
         given.add(opened, identity, given.Said(verdict, cause, note, author))
 
 
 @app.command(short_help="Count incidents by signature and place.")
 def stats(
     store: File = None,
-    state: State = STATE,
+    state: State = None,
+    config: Config = None,
     since: Since = None,
     until: Until = None,
     signature: Signature = None,
@@ -147,5 +148,5 @@ def stats(
 
     form = options.output(output)
     query = filters.query(since=since, until=until, signature=signature, layer=layer, entity=entity, limit=limit)
-    with stores.opened(store, state) as opened:
+    with stores.opened(store, state, config) as opened:
         show_incidents.stats(opened, query, form)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from pipeline.cli import stores
-from pipeline.contracts.store import Feedback, Store, Verdict
+from pipeline.contracts.store import Feedback, Verdict
 from pipeline.errors import UsageError, nearest
 
 
@@ -19,7 +19,7 @@ class Said:
     author: str | None
 
 
-def add(store: Store, identity: str, said: Said) -> None:
+def add(opened: stores.Opened, identity: str, said: Said) -> None:
     """Keep it and say so. Raises UsageError for a word that is none, with the nearest."""
     verdict = next((word for word in get_args(Verdict) if word == said.verdict), None)
     if verdict is None:
@@ -27,7 +27,7 @@ def add(store: Store, identity: str, said: Said) -> None:
         raise UsageError(f"feedback {said.verdict}: there is no such verdict; {hint}")
     if not said.author:
         raise UsageError("feedback: nobody says so; name yourself with --author")
-    found = stores.incident(store, identity)
-    stores.signature(store, "--cause", said.cause)
-    store.add_feedback(Feedback(found.thread, time.time_ns() // 1000, verdict, said.author, said.cause, said.note))
+    found = stores.incident(opened.store, identity)
+    stores.signature(opened, "--cause", said.cause)
+    opened.store.add_feedback(Feedback(found.thread, time.time_ns() // 1000, verdict, said.author, said.cause, said.note))
     print(f"kept: {found.id[:8]} {found.incident['signature']} was {verdict}, says {said.author}")

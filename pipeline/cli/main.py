@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import commands_run, commands_store, options
+from pipeline.cli import commands_run, commands_store, commands_tell, options
 from pipeline.cli.options import Config, Output
 from pipeline.errors import CaptureError, HeadwaterError, SignatureError, UsageError
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 app.add_typer(commands_store.app)
 app.add_typer(commands_run.app)
+app.add_typer(commands_tell.app)
 rules_app = typer.Typer(help="The signatures: list, show, check and test them.", no_args_is_help=True)
 app.add_typer(rules_app, name="rules")
 

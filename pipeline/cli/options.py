@@ -14,6 +14,15 @@ Config = Annotated[
     typer.Option("--config", metavar="FILE", help="The configuration (headwater.yaml)."),
 ]
 
+State = Annotated[
+    Path | None,
+    typer.Option(
+        "--state",
+        metavar="FOLDER",
+        help="The state folder of the service. Default: HEADWATER_STATE, or what the configuration says.",
+    ),
+]
+
 
 def output(name: str) -> str:
     """The form of output asked for. Raises UsageError for one that there is not."""

@@ -13,10 +13,10 @@ from pipeline.model import public, words
 NONE = "No incident meets that."
 
 
-def incidents(store: Store, query: Query, output: str) -> None:
+def incidents(opened: stores.Opened, query: Query, output: str) -> None:
     """By filters."""
-    found = store.incidents(query)
-    _known(store, query, found)
+    found = opened.store.incidents(query)
+    _known(opened, query, found)
     if output == "json":
         for one in found:
             stored.print_json(stored.as_dict(one))
@@ -37,11 +37,11 @@ def _row(found: Stored) -> list[Text]:
     return [identity, when, Text(stored.state(form)), level, signature, place, Text(below, "dim"), Text(said)]
 
 
-def search(store: Store, text: Sequence[str], query: Query, output: str) -> None:
+def search(opened: stores.Opened, text: Sequence[str], query: Query, output: str) -> None:
     """By text."""
     asked = " ".join(text)
-    hits = store.search(asked, query)
-    _known(store, query, hits)
+    hits = opened.store.search(asked, query)
+    _known(opened, query, hits)
     if not any(letter.isalnum() for letter in asked):
         raise UsageError(f"searching {asked!r}: there is no word in it; give words, a phrase or the beginning of a word*")
     if output == "json":
@@ -72,10 +72,10 @@ def similar(store: Store, identity: str, limit: int, output: str) -> None:
         out.print("Nothing like it happened before.")
 
 
-def stats(store: Store, query: Query, output: str) -> None:
+def stats(opened: stores.Opened, query: Query, output: str) -> None:
     """By signature and place."""
-    found = store.statistics(query)
-    _known(store, query, found)
+    found = opened.store.statistics(query)
+    _known(opened, query, found)
     if output == "json":
         for one in found:
             stored.print_json({**dataclasses.asdict(one), "last": public.rfc3339(one.last)})
@@ -95,7 +95,7 @@ def _counted(one: Statistic) -> list[Text]:
     return [Text(cell) for cell in cells]
 
 
-def _known(store: Store, query: Query, found: Sequence[object]) -> None:
+def _known(opened: stores.Opened, query: Query, found: Sequence[object]) -> None:
     """An empty answer to a misspelt signature would pass for good news."""
     if not found:
-        stores.signature(store, "--signature", query.signature)
+        stores.signature(opened, "--signature", query.signature)

@@ -1,31 +1,59 @@
 """The store that a command reads, and the incidents that people name in it."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
+from pipeline import config as configuration
 from pipeline import contracts
 from pipeline.cli import paths
+from pipeline.config import Config
 from pipeline.contracts.store import Query, Store, Stored
 from pipeline.engine.lifecycle import Book
-from pipeline.errors import StoreError, UsageError, closest, nearest
+from pipeline.errors import ConfigError, StoreError, UsageError, closest, nearest
 from pipeline.runtime.replay import Replay
 
 SHORTEST = 6
 """Letters of an id that are enough where no other begins with them."""
+FILE = "incidents.db"
+"""The store's file in a state folder."""
+PATIENCE = 30.0
+"""Seconds that a command waits for the service to let go of the store."""
 _LOOKED_AT = 1000
 """Newest incidents among which a mistyped id is looked for."""
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A store, and the folders of signatures that its incidents may be of."""
+
+    store: Store
+    rules: Sequence[Path]
+
+
 @contextlib.contextmanager
-def opened(file: Path | None, state: Path) -> Iterator[Store]:
-    """The store in a file, or in a state folder. Raises StoreError where there is none: looking must not make one."""
-    path = file or state / "incidents.db"
-    if not path.exists():
-        hint = paths.hint(path) or "; name one with --store, or the state folder of the service with --state"
-        raise StoreError(f"opening the store {path}: there is no such file{hint}")
-    with _open(path) as store:
-        yield store
+def opened(file: Path | None = None, state: Path | None = None, config: Path | None = None) -> Iterator[Opened]:
+    """The store in a file, in a state folder, or else that of the configuration. Raises StoreError where there is none: looking
+    must not make one.
+    """
+    path = file or (state / FILE if state else None)
+    if path is None:
+        named = configured(config)
+        store, rules = _of(named), named.settings.rules
+    else:
+        store, rules = _there(path), configured(config).settings.rules if config else ()
+    with contextlib.closing(store):
+        yield Opened(store, rules)
+
+
+def configured(config: Path | None) -> Config:
+    """The configuration that says where things are. Raises ConfigError, with a way around it."""
+    try:
+        return configuration.load(config)
+    except ConfigError as error:
+        raise ConfigError(f"{error}\n--state FOLDER, the state folder of the service, does without the configuration") from error
 
 
 def keep(found: Replay, file: Path) -> None:
@@ -33,19 +61,29 @@ def keep(found: Replay, file: Path) -> None:
     book = Book()
     now = max((incident.last for incident in found.incidents), default=0)
     book.update(found.incidents, now)
-    with _open(file) as store:
+    with contextlib.closing(_in(file)) as store:
         store.save(list(book.records.values()), now)
 
 
-@contextlib.contextmanager
-def _open(path: Path) -> Iterator[Store]:
+def _of(config: Config) -> Store:
+    from pipeline.runtime import wiring
+
+    if config.store.type == "sqlite":
+        return _there(getattr(config.store.settings, "path", None) or config.settings.state / FILE)
+    return cast("Store", wiring.create(config.store, config, patience=PATIENCE))
+
+
+def _there(path: Path) -> Store:
+    if not path.exists():
+        hint = paths.hint(path) or "; `headwater run` makes it; name another with --store, --state or --config"
+        raise StoreError(f"opening the store {path}: there is no such file{hint}")
+    return _in(path)
+
+
+def _in(path: Path) -> Store:
     module = contracts.find("stores", "sqlite")
-    context = contracts.Context(cluster="", state=path.parent, name="store")
-    store: Store = module.create(module.Settings(path=path), context)
-    try:
-        yield store
-    finally:
-        store.close()
+    store: Store = module.create(module.Settings(path=path), contracts.Context(cluster="", state=path.parent, name="store"))
+    return store
 
 
 def incident(store: Store, identity: str) -> Stored:
@@ -58,14 +96,14 @@ def incident(store: Store, identity: str) -> Stored:
     return found
 
 
-def signature(store: Store, option: str, slug: str | None) -> None:
-    """Raises UsageError for a signature that neither comes with Headwater nor has an incident."""
+def signature(opened: Opened, option: str, slug: str | None) -> None:
+    """Raises UsageError for a signature that neither comes with Headwater, nor is configured, nor has an incident."""
     from pipeline.signatures import load
 
-    known = {path.parent.name for path in load.packaged().rglob(load.RULE_FILE)}
-    if slug is None or slug in known or store.incidents(Query(signature=slug, limit=1)):
+    known = {path.parent.name for folder in (load.packaged(), *opened.rules) for path in folder.rglob(load.RULE_FILE)}
+    if slug is None or slug in known or opened.store.incidents(Query(signature=slug, limit=1)):
         return
-    known |= {one.signature for one in store.statistics(Query(limit=_LOOKED_AT))}
+    known |= {one.signature for one in opened.store.statistics(Query(limit=_LOOKED_AT))}
     hint = nearest(slug, known) or "`headwater rules list` names them all"
     raise UsageError(f"{option} {slug}: there is no such signature; {hint}")
 

@@ -9,6 +9,8 @@
 * Notifications of one thread come in order, one at a time. The same notification may come again after a crash or a lost answer,
   then with `repeat=True`: a sink that has an idempotency key sends `notification.key` as such; one whose system has none looks
   for the key first where it can.
+* A sink that must hear of what goes on again and again has `resend`, seconds; one whose system has silences of its own has
+  `silences(now)`, which gives them as `pipeline.contracts.store.Silence` and raises DeliveryError.
 * Whatever came from a log line is data: it is escaped for the target's markup and cut, with a mark, to the target's limits.
 """
 

@@ -18,6 +18,8 @@ from typing import Any
 from pipeline.contracts.sink import Event, Notification, Receipt, as_json
 from pipeline.errors import StoreError
 
+FILE = "state.db"
+"""Its name in a state folder."""
 APPLICATION = 0x48445753
 """`HDWS`; the header of the file says so."""
 VERSION = 1

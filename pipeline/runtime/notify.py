@@ -29,6 +29,12 @@ def notification(  # noqa: PLR0913 (what a notification is made of, by keyword)
     )
 
 
+def trial(at: int) -> Notification:
+    """A notification that says that nothing is wrong, to try a receiver out; `at` in microseconds since 1970."""
+    labels = {"severity": "informational"}
+    return Notification(key=f"test-{at}.test", thread=f"test-{at}", event="test", at=at, labels=labels, incident={})
+
+
 def event(form: Form, revision: int) -> Event:
     """What a state of an incident is to people: its beginning, a change, its end."""
     if form["status"] == "resolved":

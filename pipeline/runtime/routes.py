@@ -24,6 +24,8 @@ NAMES = {
 }
 """Keys of a group to labels in Prometheus' letters, the words that Alertmanager's routes and silences use."""
 OWN = ("signature", "layer", "cluster")
+WELL_KNOWN = ("alertname", "severity", *OWN, *NAMES.values())
+"""Labels that incidents may have; others come from the groups of signatures."""
 
 
 @dataclass(frozen=True, slots=True)

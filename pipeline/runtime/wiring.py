@@ -10,17 +10,15 @@ from pipeline.config import Chosen, Config
 from pipeline.contracts import Context
 from pipeline.contracts.sink import Sink
 from pipeline.contracts.store import Store
-from pipeline.runtime import sites
+from pipeline.runtime import ledger, sites
 from pipeline.runtime.analysis import Site
 from pipeline.runtime.dispatch import Dispatcher
 from pipeline.runtime.inputs import Input, Inputs
-from pipeline.runtime.ledger import Ledger
 from pipeline.runtime.lock import Lock
 from pipeline.runtime.selfcheck import NAME, SelfCheck
 from pipeline.runtime.service import Parts, Service
 from pipeline.signatures import load
 
-LEDGER = "state.db"
 PATIENCE = 1.0
 """Seconds that a call of the reading thread may wait for a file that another process has locked."""
 
@@ -54,8 +52,8 @@ def opened(config: Config) -> Iterator[Service]:
         made = site(config, load.cache_folder())
         lock = Lock(settings.state)
         stack.callback(lock.close)
-        ledger = Ledger(settings.state / LEDGER)
-        stack.callback(ledger.close)
+        kept = ledger.Ledger(settings.state / ledger.FILE)
+        stack.callback(kept.close)
         store: Store = create(config.store, config)  # type: ignore[assignment]  # the contract says so
         stack.callback(store.close)
         store.silences(0)  # a file that is not ours is refused now, not with the first incident
@@ -71,7 +69,7 @@ def opened(config: Config) -> Iterator[Service]:
         def dispatcher(known: bytes | None) -> Dispatcher:
             return Dispatcher(settings.route, updates, settings.link, known)
 
-        yield Service(Parts(made, inputs, store, ledger, told, selfcheck, dispatcher))
+        yield Service(Parts(made, inputs, store, kept, told, selfcheck, dispatcher))
 
 
 def _input(chosen: Chosen, config: Config, at: int) -> Input:

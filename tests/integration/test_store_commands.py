@@ -212,8 +212,39 @@ def test_looking_makes_no_store(tmp_path: Path, root: Path) -> None:
     """A wrong folder is said, not filled."""
     done = headwater("incidents", "--state", tmp_path, root=root)
     assert done.returncode == 1
-    assert "name one with --store" in done.stderr
+    assert "name another with --store" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_the_configuration_says_where_the_store_is(made: Path, tmp_path: Path, root: Path) -> None:
+    """Its state folder, or the store's own path; HEADWATER_STATE goes before the file. Its signatures are known by name."""
+    config, rules = tmp_path / "headwater.yaml", tmp_path / "rules"
+    (rules / "ours").mkdir(parents=True)
+    (rules / "ours" / "rule.yaml").touch()
+    by_state, elsewhere = {"state": str(made), "rules": [str(rules)]}, {"state": str(tmp_path)}
+    by_path = elsewhere | {
+        "store": {"type": "sqlite", "path": str(made / "incidents.db"), "retention": {"age": "1d", "size": "1GB"}}
+    }
+    for content in (by_state, by_path):
+        config.write_text(json.dumps(content))
+        assert len(headwater("incidents", "--config", config, root=root).stdout.splitlines()) == 2
+    config.write_text(json.dumps(elsewhere))
+    assert "there is no such file" in headwater("incidents", "--config", config, root=root).stderr
+    assert said(made, root, "incidents", "--config", str(config)) == said(made, root, "incidents")
+    config.write_text(json.dumps(by_state))
+    assert said(made, root, "stats", "--signature", "ours", "--config", str(config)) == "No incident meets that.\n"
+    assert "did you mean 'ours'?" in headwater("stats", "--signature", "our", "--config", config, root=root).stderr
+
+
+def test_a_configuration_that_cannot_be_read_is_not_needed(made: Path, tmp_path: Path, root: Path) -> None:
+    """Who is on call may not read its secrets."""
+    config = tmp_path / "headwater.yaml"
+    config.write_text(json.dumps({"sinks": {"chat": {"type": "slack", "webhook": {"env": "NOT_FOR_YOU"}}}}))
+    done = headwater("incidents", root=root, HEADWATER_CONFIG=str(config))
+    assert done.returncode == 1
+    assert "the environment has no variable NOT_FOR_YOU" in done.stderr
+    assert "--state FOLDER" in done.stderr
+    assert headwater("incidents", "--state", made, root=root, HEADWATER_CONFIG=str(config)).returncode == 0
 
 
 def test_an_empty_store_is_no_error(tmp_path: Path, root: Path) -> None:
