@@ -176,4 +176,4 @@ class SelfCheck:
 
 def _line(finding: Finding, at: int) -> bytes:
     subject = "_".join(finding.subject.split()) or "unknown"
-    return f"{rfc3339(at)} headwater/{finding.check} subject={subject} {words.flat(finding.text, 500)}\n".encode()
+    return f"headwater/{finding.check} at={rfc3339(at)} subject={subject} {words.flat(finding.text, 500)}\n".encode()

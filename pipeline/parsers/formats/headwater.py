@@ -1,6 +1,6 @@
 """What Headwater says of itself: its own failures are rows like any other, and rules decide what they come to.
 
-    2026-11-23T04:39:01.041577Z headwater/sink_down subject=chat no delivery for 312 s: connection refused
+    headwater/sink_down at=2026-11-23T04:39:01.041577Z subject=chat no delivery for 312 s: connection refused
 
 `runtime/selfcheck.py` writes these. A subject has no spaces.
 """
@@ -11,7 +11,7 @@ import polars as pl
 
 from pipeline.parsers import Context, Format, text
 
-_LINE: Final = r"^(?P<time>\S+) headwater/(?P<check>[a-z_]+) subject=(?P<subject>\S+) (?P<body>.*)$"
+_LINE: Final = r"^headwater/(?P<check>[a-z_]+) at=(?P<time>\S+) subject=(?P<subject>\S+) (?P<body>.*)$"
 
 
 def parse(lines: pl.DataFrame, context: Context) -> pl.DataFrame:
