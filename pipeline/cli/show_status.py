@@ -66,7 +66,7 @@ def _lines(report: Report) -> Iterator[str]:
 def _source(source: Report) -> list[str]:
     unread = f"{_bytes(source['unread_bytes'])} unread" if source["unread_bytes"] else ""
     last = f"last {words.lasted(round(source['seconds_since_last'] * 1e6))} ago" if source["batches"] else "nothing yet"
-    lag = f"lag {source['lag_seconds']:.1f} s" if source["lag_seconds"] is not None else ""
+    lag = f"lag {words.lasted(round(source['lag_seconds'] * 1e6))}" if source["lag_seconds"] is not None else ""
     streams = f"{source['streams']} {'stream' if source['streams'] == 1 else 'streams'}"
     alive = "alive" if source["alive"] else "DOWN"
     return [source["name"], alive, streams, _bytes(source["bytes"]), f"{_bytes(source['bytes_per_second'])}/s", last, lag, unread,
@@ -77,7 +77,9 @@ def _rules(rules: Report) -> Iterator[str]:
     yield ""
     yield f"Rules       {rules['signatures']} signatures; the last look took {rules['look_seconds'] * 1e3:.0f} ms"
     dearest = list(rules["seconds"].items())[:SHOWN]
-    yield from _table([[name, f"{seconds:.3f} s", f"{rules['rows'].get(name, 0)} rows"] for name, seconds in dearest])
+    yield from _table([["dearest", name, f"{seconds:.3f} s"] for name, seconds in dearest])
+    busiest = sorted(rules["candidates"].items(), key=lambda item: -item[1])[:SHOWN]
+    yield from _table([["busiest", name, f"{n} candidates", f"{rules['rows'].get(name, 0)} rows kept"] for name, n in busiest])
     for name, number in rules["errors"].items():
         yield f"  {name} FAILED {number} times"
 
@@ -109,7 +111,7 @@ def _state(report: Report) -> Iterator[str]:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)] if rows else []
     for row in rows:
         yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 

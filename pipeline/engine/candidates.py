@@ -3,6 +3,7 @@
 They wait until they are many, or many lines were read, since parsing, matching and joining cost by the call and not by the row.
 """
 
+from collections import Counter
 from datetime import datetime
 
 import polars as pl
@@ -33,6 +34,8 @@ class Candidates:
     def __init__(self, names: routing.Names) -> None:
         self._names = names
         self.active: set[str] = set()
+        self.seen: Counter[str] = Counter()
+        """Lines in which a text of a detection was found, by its name."""
         self.lines = 0
         self._waiting: list[pl.DataFrame] = []
         self._raw: list[pl.DataFrame] = []

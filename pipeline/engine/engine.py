@@ -9,7 +9,7 @@ incidents after `finish` are the same.
 """
 
 import pickle
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -218,6 +218,10 @@ class Engine:
             self.state.counts["samples_dropped", "oldest"] += len(samples) - self._limits.samples
             self.state.samples = samples.sort("@timestamp", "event.id").tail(self._limits.samples)
             self._views.new_samples()
+
+    def candidates(self) -> Mapping[str, int]:
+        """Lines that were looked at for each detection since this engine was made: those in which one of its texts stands."""
+        return self._intake.candidates.seen
 
     def evidence(self) -> dict[str, int]:
         """Matched rows by detection."""

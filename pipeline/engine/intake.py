@@ -137,8 +137,10 @@ class Intake:
     def _wanted(self, hits: pl.DataFrame, fmt: str | None, lines: pl.Series) -> pl.Series:
         """The rows that some rule may want, in order; those rules become active."""
         own = hits.filter(~pl.col("literal").is_in(self._parts)) if len(hits) else hits
-        for number in set(own["literal"]):
-            self.candidates.active.update(self._by_literal[number])
+        for number, lines_ in own["literal"].value_counts().iter_rows():
+            for name in self._by_literal[number]:
+                self.candidates.active.add(name)
+                self.candidates.seen[name] += lines_
         rows = [own["row"]]
         for found in self._unscanned:
             extra = self._by_columns(found, fmt, lines)

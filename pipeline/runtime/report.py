@@ -120,6 +120,7 @@ def _rules(service: "Service") -> dict[str, Any]:
         "signatures": len(service.parts.site.ruleset.signatures),
         "look_seconds": round(service.analysis.pace.cost, 6),
         "seconds": {name: round(cost, 6) for name, cost in costs},
+        "candidates": dict(sorted(engine.candidates().items())),
         "rows": {name: len(numbers) for name, numbers in sorted(engine.state.matched.items()) if len(numbers)},
         "errors": _by_label(counts, "rule_errors"),
         "examples": {name: text for (metric, name), text in engine.state.samples_of_trouble.items() if metric == "rule_errors"},

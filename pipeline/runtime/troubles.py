@@ -7,6 +7,8 @@ import structlog
 
 FEW = 20
 """Subjects of one kind of trouble that are said one by one; the others are only counted."""
+MOST = 10_000
+"""Subjects of one kind that are remembered."""
 
 log = structlog.get_logger("headwater")
 
@@ -31,6 +33,8 @@ class Troubles:
             log.warning(text, at=who, kind=kind)
         elif len(said) == FEW:
             log.warning("more of the same kind is only counted from here on: see `headwater status`", at=who, kind=kind)
+        if len(said) >= MOST:
+            said.clear()  # names come and go for months; what is still wrong is said once more
         said[subject] = text
 
     def mended(self, who: str, kind: str, text: str = "", *, subject: str = "") -> None:

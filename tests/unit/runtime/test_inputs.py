@@ -1,0 +1,137 @@
+"""The ways in: what cannot be read twice goes through the log, once, whatever a restart gives again."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from connectors.transports import segments
+from pipeline.contracts.source import Position, SourceStatus, Trouble
+from pipeline.errors import SourceError, TransportError
+from pipeline.model.stream import RawBatch, Stream
+from pipeline.runtime.inputs import Input, Inputs
+
+KERNEL = Stream("kmsg#boot", "kmsg", "kernel")
+
+
+class Ring:
+    """A source like the kernel's ring: records by number, given again after a `seek` to an older number."""
+
+    rereadable, live = False, True
+
+    def __init__(self, records: list[bytes]) -> None:
+        self.records, self.next, self.error = records, 0, ""
+
+    def poll(self, budget: int, now: float) -> Sequence[RawBatch]:
+        if self.error:
+            raise SourceError(self.error)
+        numbers = list(range(self.next, len(self.records)))
+        if not numbers:
+            return []
+        data, self.next = b"".join(self.records[self.next :]), len(self.records)
+        return [RawBatch(KERNEL, data, numbers[0], pl.Series(numbers, dtype=pl.UInt64))]
+
+    def position(self) -> Position:
+        return {"next": self.next}
+
+    def seek(self, position: Position) -> None:
+        self.next = position["next"]
+
+    def commit(self, position: Position) -> None: ...
+
+    def troubles(self) -> Sequence[Trouble]:
+        return []
+
+    def status(self) -> SourceStatus:
+        return SourceStatus(alive=True, waiting=None, streams=1)
+
+    def finished(self) -> bool:
+        return False
+
+    def close(self) -> None: ...
+
+
+class Full(segments.Segments):
+    """A log on a disk that may be full."""
+
+    full = False
+
+    def append(self, batches: Sequence[RawBatch], now: float) -> Any:
+        if self.full:
+            raise TransportError("appending to the log: No space left on device")
+        return super().append(batches, now)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Full:
+    return Full(tmp_path / "log", 1 << 20)
+
+
+def records(*numbers: int) -> list[bytes]:
+    return [b"6,%d,%d,-;message %d\n continued\n" % (n, n * 1000, n) for n in numbers]
+
+
+def text(batches: Sequence[RawBatch]) -> bytes:
+    return b"".join(batch.data for batch in batches)
+
+
+def made(source: Ring, log: Full) -> Inputs:
+    return Inputs([Input("kernel", "kmsg", source, kept=True)], log)
+
+
+def test_what_cannot_be_read_twice_goes_through_the_log(log: Full) -> None:
+    """What comes out is what stands in the log."""
+    inputs = made(Ring(records(0, 1)), log)
+    assert text(inputs.read(0, 100).batches) == b"".join(records(0, 1))
+    assert text(log.read(log.begin(), 1 << 20).batches) == b"".join(records(0, 1))
+
+
+def test_records_behind_the_checkpoint_are_taken_once(log: Full) -> None:
+    """After a kill the log has rows that the source gives again; they are known by stream and number, records whole."""
+    first = made(Ring(records(0, 1)), log)
+    first.read(0, 100)
+    saved = first.positions()
+    first.inputs[0].source.records.extend(records(2, 3))  # type: ignore[attr-defined]
+    first.read(1, 101)
+
+    again = made(Ring(records(0, 1, 2, 3, 4)), log)
+    assert list(again.seek(saved)) == []
+    assert text(again.read(2, 102).batches) == b"".join(records(2, 3, 4))
+    assert text(log.read(log.begin(), 1 << 20).batches) == b"".join(records(0, 1, 2, 3, 4))
+
+
+def test_while_the_log_takes_nothing_the_position_stays(log: Full) -> None:
+    """What could not be kept is held, said, tried again, and not counted as read by a checkpoint."""
+    source = Ring(records(0))
+    inputs = made(source, log)
+    log.full = True
+    assert inputs.read(0, 100).batches == []
+    assert [who for who, _ in inputs.errors()] == ["log"]
+    source.records.extend(records(1))
+    assert inputs.positions()["sources"]["kernel"]["position"] == {"next": 0}
+    log.full = False
+    assert text(inputs.read(1, 101).batches) == b"".join(records(0))
+    assert text(inputs.read(2, 102).batches) == b"".join(records(1))
+    assert inputs.positions()["sources"]["kernel"]["position"] == {"next": 2}
+
+
+def test_a_source_that_fails_does_not_stop_the_others(log: Full) -> None:
+    """Its error is said, and it is tried again."""
+    broken, sound = Ring(records(0)), Ring(records(0))
+    broken.error = "reading the kernel: no such device"
+    inputs = Inputs([Input("broken", "kmsg", broken, kept=False), Input("sound", "kmsg", sound, kept=False)], log)
+    assert text(inputs.read(0, 100).batches) == b"".join(records(0))
+    assert inputs.errors() == [("broken", "reading the kernel: no such device")]
+    broken.error = ""
+    assert text(inputs.read(1, 101).batches) == b"".join(records(0))
+
+
+def test_a_source_that_is_new_begins_anew(log: Full) -> None:
+    """A checkpoint knows nothing of it; one of another type under its name is another source."""
+    inputs = made(Ring(records(0, 1)), log)
+    saved = inputs.positions()
+    saved["sources"]["kernel"] = {"type": "stdin", "position": {"next": 2}}
+    assert list(inputs.seek(saved)) == []
+    assert text(inputs.read(0, 100).batches) == b"".join(records(0, 1))
