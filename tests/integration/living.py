@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,10 @@ from pipeline import contracts
 from pipeline.contracts.store import Query
 from pipeline.model import linetime
 from pipeline.model.stream import Stream
+from pipeline.runtime import service as runtime
 from pipeline.runtime import wiring
+from pipeline.runtime.outbox import Outbox
+from pipeline.runtime.troubles import log
 from tests.components import receiver, rewrap
 
 PATIENCE = 60.0
@@ -271,14 +274,16 @@ class Outcome:
         return cls(rows, told(requests))
 
 
+@dataclass(slots=True)
 class Inside:
-    """The service in this process, driven by a test's clock: `now` is monotonic, `wall` since 1970, both in seconds."""
+    """The service in this process, driven by a test's clock."""
 
-    def __init__(self, config: Mapping[str, Any], folder: Path) -> None:
-        path = folder / "headwater.yaml"
-        path.write_text(json.dumps(config))
-        self._stack = contextlib.ExitStack()
-        self.service = self._stack.enter_context(wiring.opened(configuration.load(path, {})))
+    service: runtime.Service
+    now: float = 0.0
+
+    def __post_init__(self) -> None:
+        parts, clock = self.service.parts, lambda: START + self.now
+        self.service.outbox = Outbox(parts.ledger, parts.sinks, say=log.warning, clock=clock, monotonic=lambda: self.now)
 
     def turn(self, step: int, *, back: float = 0.0) -> None:
         """The turns of a step, and what is to be delivered then; the clock on the wall is `back` seconds behind."""
@@ -286,12 +291,14 @@ class Inside:
             now = step * STEP + part
             while self.service.turn(now, START + now - back):
                 continue
-            for name in self.service.parts.sinks:
-                self.service.outbox.step(name, now)
+            self.deliver(now)
 
-    def close(self) -> None:
-        self.service.close(0.1)
-        self._stack.close()
+    def deliver(self, now: float) -> bool:
+        """What is due at a time (monotonic seconds); whether anything still waits."""
+        self.now = now
+        for name in self.service.parts.sinks:
+            self.service.outbox.step(name, now)
+        return any(status.pending for status in self.service.outbox.status().values())
 
 
 @dataclass(slots=True)
@@ -315,6 +322,23 @@ class Lab:
         """Another configuration, which the next start reads."""
         self.config |= config
         self.service = Service.of(self.folder, self.config, self.service.environ)
+
+    @contextlib.contextmanager
+    def inside(self, step: int = 0) -> Iterator[Inside]:
+        """The service in this process, going on from its last checkpoint; like a kill, the end of it saves nothing."""
+        with wiring.opened(configuration.load(self.service.config, {})) as service:
+            service.restore(step * STEP, START + step * STEP)
+            yield Inside(service)
+            service.close(0.1)
+
+    def play(self, inside: Inside, between: Callable[[], object] = bool) -> None:
+        """The whole outage, step by step."""
+        for step in range(STEPS):
+            self.outage.write(self.share(STEPS))
+            inside.turn(step)
+            between()
+        self.outage.finish()
+        inside.turn(STEPS)
 
     def share(self, number: int) -> int:
         """Rows in one of so many parts."""
@@ -355,11 +379,6 @@ def undisturbed(name: str) -> Outcome:
     """What comes of a recording where nothing goes wrong."""
     with tempfile.TemporaryDirectory() as folder, receiver.running() as hears:
         lab = Lab.of(name, Path(folder), hears)
-        inside = Inside(lab.config, lab.folder)
-        for step in range(STEPS):
-            lab.outage.write(lab.share(STEPS))
-            inside.turn(step)
-        lab.outage.finish()
-        inside.turn(STEPS)
-        inside.close()
+        with lab.inside() as inside:
+            lab.play(inside)
         return lab.outcome
