@@ -4,18 +4,27 @@ More kills than CI does: HEADWATER_KILLS=100 python -m pytest tests/integration/
 HEADWATER_SEED=N repeats the moments of a run, as far as a machine can.
 """
 
+import contextlib
+import gzip
+import json
 import os
 import random
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from connectors.followed import content
+from pipeline.runtime.ledger import Ledger
 from tests.integration import living
 from tests.integration.living import Lab
 
 pytestmark = pytest.mark.integration
 
 KILLS = int(os.environ.get("HEADWATER_KILLS", "8"))
+HARD = KILLS // 2
+"""Of those after which more happens than a new start."""
 LIFE = 2.5
 """Seconds of the longest life: the shortest end before the service has read its rules."""
 PIECES = 20
@@ -54,3 +63,67 @@ def test_kills_change_nothing(laboratory, name: str) -> None:
     lab.service.start()
     lab.settle(expected)
     assert lab.outcome == expected, f"HEADWATER_SEED={number}"
+
+
+def saved(lab: Lab) -> dict[str, Any]:
+    """Where everything was read to at the last checkpoint."""
+    with contextlib.closing(Ledger(lab.folder / "state" / "state.db")) as ledger:
+        place = ledger.parts().get("place")
+    return json.loads(place)["positions"] if place else {"log": {"offset": 0}, "sources": {}}
+
+
+def identity(path: Path) -> str:
+    """What names of streams say of a file: its first line and its inode."""
+    with path.open("rb") as file:
+        return f"{content.digest(file.readline())}.{path.stat().st_ino:x}"
+
+
+def rotate(lab: Lab, chance: random.Random) -> None:
+    """As logrotate does it with `create` and `compress`, some of the files that the last checkpoint knows."""
+    positions = [entry["position"]["files"] for name, entry in saved(lab)["sources"].items() if name != "headwater"]
+    known = {file.rpartition("#")[2].rpartition(".")[0] for files in positions for file in files}
+    for path in sorted(lab.outage.folder.rglob("*")):
+        if path.suffix in (".log", ".jsonl") and identity(path) in known and chance.random() < 0.5:
+            for number in range(9, 1, -1):
+                older = path.with_name(f"{path.name}.{number}.gz")
+                if older.exists():
+                    older.rename(path.with_name(f"{path.name}.{number + 1}.gz"))
+            last = path.with_name(f"{path.name}.1")
+            if last.exists():
+                path.with_name(f"{path.name}.2.gz").write_bytes(gzip.compress(last.read_bytes()))
+                last.unlink()
+            path.rename(last)
+
+
+def tear(lab: Lab, chance: random.Random) -> int:
+    """Cut the log somewhere behind the last checkpoint and leave half a frame there; the bytes that are gone."""
+    safe = saved(lab)["log"]["offset"]
+    segments = sorted((lab.folder / "state" / "log").glob("*.log"))
+    if not segments:
+        return 0
+    last = segments[-1]
+    size = last.stat().st_size
+    left = chance.randint(min(size, max(0, safe - int(last.stem))), size)
+    os.truncate(last, left)
+    with last.open("ab") as file:
+        file.write(chance.randbytes(chance.randint(1, 100)))
+    return size - left + 1
+
+
+@pytest.mark.parametrize("keep", [False, True], ids=["followed", "kept"])
+@patient
+def test_rotation_and_torn_logs_between_kills_change_nothing(laboratory, *, keep: bool) -> None:
+    """Files are rotated and compressed while the process is down, and the local log loses its tail."""
+    expected = living.undisturbed("policy-dns-egress-forgotten")
+    lab, number = laboratory(keep=keep), seed()
+    lab.change(log={"type": "segments", "segment_bytes": 1 << 19, "retention": {"age": "1d", "size": "1GiB"}})
+    chance = random.Random(number)  # noqa: S311 (as above)
+    torn = 0
+    for _ in range(HARD):
+        live(lab, chance.uniform(0, LIFE), lab.share(HARD + 1))
+        rotate(lab, chance)
+        torn += tear(lab, chance) if keep else 0
+    lab.service.start()
+    lab.settle(expected)
+    assert lab.outcome == expected, f"HEADWATER_SEED={number}"
+    assert bool(torn) == keep, f"HEADWATER_SEED={number}"
