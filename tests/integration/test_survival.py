@@ -75,7 +75,9 @@ def saved(lab: Lab) -> dict[str, Any]:
 def identity(path: Path) -> str:
     """What names of streams say of a file: its first line and its inode."""
     with path.open("rb") as file:
-        return f"{content.digest(file.readline())}.{path.stat().st_ino:x}"
+        head = file.read(content.HEAD)
+    line = head.splitlines(keepends=True)[0]
+    return f"{content.digest(line)}.{path.stat().st_ino:x}"
 
 
 def rotate(lab: Lab, chance: random.Random) -> None:
