@@ -369,7 +369,7 @@ class Lab:
     @property
     def outcome(self) -> Outcome:
         """What has come of it."""
-        return Outcome.of(self.folder / "state", list(self.receiver.requests))
+        return Outcome.of(Path(self.config["state"]), list(self.receiver.requests))
 
     def settle(self, expected: Outcome) -> None:
         """Write the rest, let the service tell all that it will tell, then end it."""
