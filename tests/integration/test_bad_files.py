@@ -145,7 +145,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = shutil.which("mount")
-    done = mount and subprocess.run([mount, "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], capture_output=True, check=False)
+    done = mount and subprocess.run([mount, "-t", "tmpfs", "-o", "size=16m", "tmpfs", disk], capture_output=True, check=False)
     if not done or done.returncode:
         (pytest.fail if os.environ.get("CI") else pytest.skip)("a small tmpfs needs the right to mount: run as root")
     yield disk
