@@ -1,7 +1,7 @@
 """Whose an SQLite file is and of which version, read without SQLite: without a lock and without a trace.
 
-SQLite could be asked with `immutable=1`, but that leaves the write-ahead log aside: where a process died, or met a full disk, while
-the log was copied into the file, a sound database is then called malformed.
+SQLite could be asked with `immutable=1`, but that leaves the write-ahead log aside: where a process died, or met a full disk,
+while the log was copied into the file, a sound database is then called malformed.
 """
 
 import struct
