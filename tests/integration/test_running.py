@@ -74,6 +74,7 @@ def test_a_stop_while_a_sink_hangs_loses_nothing(lab: Lab) -> None:
     lab.receiver.script = [Cut.HANG] * 5
     lab.write_until_told()
     assert ended(lab.service) == 0, lab.service.said()
+    assert "notifications are not delivered yet; the next start goes on with them" in lab.service.said()
     lab.receiver.script = []
     lab.service.start()
     lab.settle(expected)
