@@ -17,6 +17,7 @@ from typing import Any
 
 from pipeline.contracts.sink import Event, Notification, Receipt, as_json
 from pipeline.errors import StoreError
+from pipeline.model import marks
 
 FILE = "state.db"
 """Its name in a state folder."""
@@ -225,14 +226,7 @@ def _refuse_what_is_not_ours(path: Path) -> None:
     """Look at the header without locks and without a trace."""
     if not path.exists() or not path.stat().st_size:
         return
-    try:
-        with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as untouched:
-            application = untouched.execute("PRAGMA application_id").fetchone()[0]
-            version = untouched.execute("PRAGMA user_version").fetchone()[0]
-    except sqlite3.DatabaseError as error:
-        if error.sqlite_errorname != "SQLITE_NOTADB":
-            raise
-        application, version = None, 0
+    application, version = marks.of(path) or (None, 0)
     if application != APPLICATION:
         what = "no database" if application is None else "another program's database"
         raise StoreError(f"opening the state {path}: it is {what} and was left as it is; move it away or name another folder")

@@ -138,7 +138,9 @@ class Service:
         could not be read must stay as it is.
         """
         self.saver.close()
-        self.outbox.drain(seconds / 2)
+        if not self.outbox.drain(seconds / 2):
+            waiting = sum(status.pending for status in self.outbox.status().values())
+            log.warning("notifications are not delivered yet; the next start goes on with them", waiting=waiting)
         self.outbox.stop(seconds / 2)
         for sink in self.parts.sinks.values():
             sink.close()

@@ -35,6 +35,10 @@ PATIENCE = float(os.environ.get("HEADWATER_PATIENCE", "40"))
 """Seconds that anything may take before a test gives up."""
 END = 7200
 """Seconds after the last row at which a last sign of every container ends whatever is open."""
+STEPS, STEP = 10, 20.0
+"""Steps in which a recording is written where the test owns the clock, and seconds of each."""
+START = 1_795_408_800.0
+"""Seconds since 1970 at which tests that own the clock begin: in the hour of the recordings."""
 OK = 200
 ROOT = Path(__file__).parents[2]
 
@@ -183,12 +187,17 @@ class Service:
         """What the present process has written to its log."""
         return self.log.read_bytes()[self.began :].decode()
 
+    @property
+    def address(self) -> str | None:
+        """Where the present process listens, `host:port`."""
+        found = re.search(r"address=http://([\d.:]+)", self.said())
+        return found[1] if found else None
+
     def ask(self, path: str) -> tuple[int, str]:
         """Status and body of its answer over HTTP; (0, "") while it does not listen."""
-        found = re.search(r"address=http://([\d.:]+)", self.said())
-        if found is None:
+        if self.address is None:
             return 0, ""
-        connection = http.client.HTTPConnection(found[1], timeout=PATIENCE)
+        connection = http.client.HTTPConnection(self.address, timeout=PATIENCE)
         with contextlib.closing(connection):
             try:
                 connection.request("GET", path)
@@ -325,21 +334,24 @@ class Lab:
         self.service = Service.of(self.folder, self.config, self.service.environ)
 
     @contextlib.contextmanager
-    def inside(self, step: int = 0) -> Iterator[Inside]:
+    def inside(self, step: int = 0, *, back: float = 0.0) -> Iterator[Inside]:
         """The service in this process, going on from its last checkpoint; like a kill, the end of it saves nothing."""
         with wiring.opened(configuration.load(self.service.config, {})) as service:
-            service.restore(step * STEP, START + step * STEP)
+            service.restore(step * STEP, START + step * STEP - back)
             yield Inside(service)
             service.close(0.1)
 
-    def play(self, inside: Inside, between: Callable[[], object] = bool) -> None:
-        """The whole outage, step by step."""
-        for step in range(STEPS):
+    def play(
+        self, inside: Inside, between: Callable[[], object] = bool, *, steps: range = range(STEPS), back: float = 0.0
+    ) -> None:
+        """The outage, step by step, with a clock on the wall that is `back` seconds behind; after the last step it is over."""
+        for step in steps:
             self.outage.write(self.share(STEPS))
-            inside.turn(step)
+            inside.turn(step, back=back)
             between()
-        self.outage.finish()
-        inside.turn(STEPS)
+        if steps[-1] == STEPS - 1:
+            self.outage.finish()
+            inside.turn(STEPS, back=back)
 
     def share(self, number: int) -> int:
         """Rows in one of so many parts."""
@@ -357,7 +369,7 @@ class Lab:
     @property
     def outcome(self) -> Outcome:
         """What has come of it."""
-        return Outcome.of(self.folder / "state", list(self.receiver.requests))
+        return Outcome.of(Path(self.config["state"]), list(self.receiver.requests))
 
     def settle(self, expected: Outcome) -> None:
         """Write the rest, let the service tell all that it will tell, then end it."""
@@ -368,12 +380,6 @@ class Lab:
         with contextlib.suppress(TimeoutError):
             until(lambda: told(list(self.receiver.requests)) == expected.told)
         assert self.service.end() == 0, self.service.said()
-
-
-STEPS, STEP = 10, 20.0
-"""Steps in which a recording is written where the test owns the clock, and seconds of each."""
-START = 1_795_408_800.0
-"""Seconds since 1970 at which tests that own the clock begin: in the hour of the recordings."""
 
 
 @functools.cache

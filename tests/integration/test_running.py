@@ -2,9 +2,14 @@
 
 import contextlib
 import json
+import os
+import re
 import signal
+import subprocess
+import sys
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.runtime.ledger import Ledger
 from tests.components.receiver import SILENCES, Cut
@@ -69,6 +74,7 @@ def test_a_stop_while_a_sink_hangs_loses_nothing(lab: Lab) -> None:
     lab.receiver.script = [Cut.HANG] * 5
     lab.write_until_told()
     assert ended(lab.service) == 0, lab.service.said()
+    assert "notifications are not delivered yet; the next start goes on with them" in lab.service.said()
     lab.receiver.script = []
     lab.service.start()
     lab.settle(expected)
@@ -138,3 +144,79 @@ def test_it_is_healthy_from_its_start(lab: Lab) -> None:
     """Nobody ends it for a backlog that takes long."""
     started(lab)
     assert lab.service.ask("/healthz") == (200, "ok\n")
+
+
+def test_it_says_how_it_is(lab: Lab) -> None:
+    """Over HTTP for probes and Prometheus, on the command line for people and programs."""
+    lab.outage.write(500)
+    until(lab.service.ready)
+    assert lab.service.ask("/healthz") == (200, "ok\n")
+    assert lab.service.ask("/nothing") == (404, "there are /healthz, /readyz, /metrics, /status\n")
+    until(lambda: sum(lab.service.report()["lines"].values()) == 500, "the lines")
+    families = {family.name: family for family in text_string_to_metric_families(lab.service.ask("/metrics")[1])}
+    assert sum(sample.value for sample in families["headwater_lines"].samples) == 500
+    assert {sample.labels["source"] for sample in families["headwater_source_up"].samples} >= {"events", "node-a-pods"}
+    assert families["headwater_ready"].samples[0].value == 1
+    assert families["process_resident_memory_bytes"].samples[0].value > 0
+    assert all(family.documentation for family in families.values())
+    address = lab.service.address
+    assert address
+    said = status(lab, address)
+    assert said.returncode == 0, said.stdout + said.stderr
+    assert re.search(r"^  node-a-pods +alive +\d+ streams", said.stdout, re.MULTILINE), said.stdout
+    assert "hook" in said.stdout
+    report = json.loads(status(lab, address, "--output", "json").stdout)
+    assert report["pid"] == lab.service.process.pid
+    assert {source["name"] for source in report["sources"]} == {source["name"] for source in lab.config["sources"]}
+    assert ended(lab.service) == 0
+    silent = status(lab, address)
+    assert silent.returncode == 1
+    assert "is `headwater run` running, with this configuration?" in silent.stderr
+    assert "Traceback" not in silent.stderr
+
+
+def status(lab: Lab, listen: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """`headwater status`, asking where the service really listens."""
+    command = [sys.executable, "-m", "pipeline.cli.main", "status", "--config", str(lab.service.config), *options]
+    environ = {**os.environ, "PYTHONPATH": str(living.ROOT), "HEADWATER_LISTEN": listen}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
+
+
+def test_standard_input_is_read_to_its_end(laboratory) -> None:
+    """The process ends by itself with status 0, and everything is told before."""
+    lab = laboratory("conntrack-table-full")
+    lab.change(sources=[{"type": "stdin", "envelope": "journald", "node": "node-b"}])
+    lab.service.start(stdin=subprocess.PIPE)
+    assert lab.service.process
+    assert lab.service.process.stdin
+    with lab.service.process.stdin as pipe:
+        for row in lab.outage.rows:
+            if row.path == "nodes/node-b/journal.jsonl":
+                pipe.write(row.data)
+    assert lab.service.process.wait(living.PATIENCE) == 0, lab.service.said()
+    assert [word[2] for word in lab.outcome.told] == ["conntrack-table-full"], lab.service.said()
+
+
+def test_a_capture_is_read_to_its_end(laboratory) -> None:
+    """As a recording of the past at its full speed: the end is reached, and the cause is told."""
+    lab = laboratory()
+    path = living.ROOT / "tests" / "captures" / "policy-dns-egress-forgotten"
+    lab.change(sources=[{"type": "capture", "path": str(path), "speed": 0}])
+    lab.service.start()
+    assert lab.service.process
+    assert lab.service.process.wait(living.PATIENCE) == 0, lab.service.said()
+    assert [word[2] for word in lab.outcome.told] == ["policy-dns-egress-forgotten"], lab.service.said()
+
+
+def test_the_kernels_log_is_followed(laboratory) -> None:
+    """Where this machine lets us read it."""
+    try:
+        os.close(os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK))
+    except OSError as error:
+        pytest.skip(f"/dev/kmsg: {error.strerror}")
+    lab = laboratory()
+    lab.change(sources=[{"type": "kmsg", "node": "here"}])
+    lab.service.start()
+    until(lab.service.ready)
+    assert lab.service.report()["sources"][0]["alive"]
+    assert ended(lab.service) == 0

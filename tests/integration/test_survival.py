@@ -75,7 +75,9 @@ def saved(lab: Lab) -> dict[str, Any]:
 def identity(path: Path) -> str:
     """What names of streams say of a file: its first line and its inode."""
     with path.open("rb") as file:
-        return f"{content.digest(file.readline())}.{path.stat().st_ino:x}"
+        head = file.read(content.HEAD)
+    line = head.splitlines(keepends=True)[0]
+    return f"{content.digest(line)}.{path.stat().st_ino:x}"
 
 
 def rotate(lab: Lab, chance: random.Random) -> None:
@@ -84,15 +86,20 @@ def rotate(lab: Lab, chance: random.Random) -> None:
     known = {file.rpartition("#")[2].rpartition(".")[0] for files in positions for file in files}
     for path in sorted(lab.outage.folder.rglob("*")):
         if path.suffix in (".log", ".jsonl") and identity(path) in known and chance.random() < 0.5:
-            for number in range(9, 1, -1):
-                older = path.with_name(f"{path.name}.{number}.gz")
-                if older.exists():
-                    older.rename(path.with_name(f"{path.name}.{number + 1}.gz"))
-            last = path.with_name(f"{path.name}.1")
-            if last.exists():
-                path.with_name(f"{path.name}.2.gz").write_bytes(gzip.compress(last.read_bytes()))
-                last.unlink()
-            path.rename(last)
+            step_on(path)
+
+
+def step_on(path: Path) -> None:
+    """The log becomes `.1`, what was that is compressed as `.2.gz`, and those behind it move on."""
+    for number in range(99, 1, -1):
+        older = path.with_name(f"{path.name}.{number}.gz")
+        if older.exists():
+            older.rename(path.with_name(f"{path.name}.{number + 1}.gz"))
+    last = path.with_name(f"{path.name}.1")
+    if last.exists():
+        path.with_name(f"{path.name}.2.gz").write_bytes(gzip.compress(last.read_bytes()))
+        last.unlink()
+    path.rename(last)
 
 
 def tear(lab: Lab, chance: random.Random) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from pipeline.errors import StoreError
+from pipeline.model import marks
 
 APPLICATION = 0x48445752
 """`HDWR`."""
@@ -138,24 +139,12 @@ def _refuse_what_is_not_ours(path: Path, newest: int) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists() or not path.stat().st_size:
         return True
-    try:
-        application, version = _marks(path)
-    except sqlite3.DatabaseError as error:
-        if error.sqlite_errorname != "SQLITE_NOTADB":
-            raise
-        application, version = None, 0
+    application, version = marks.of(path) or (None, 0)
     if application != APPLICATION:
         what = "no database" if application is None else "another program's database"
         raise StoreError(f"opening the store {path}: it is {what} and was left as it is; move it away or name another file")
     _refuse_newer(path, version, newest)
     return False
-
-
-def _marks(path: Path) -> tuple[int, int]:
-    """Whose the file is and its version, read without locks and without a trace."""
-    with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as untouched:
-        application = untouched.execute("PRAGMA application_id").fetchone()[0]
-        return int(application), _version(untouched)
 
 
 def _refuse_newer(path: Path, version: int, newest: int) -> None:

@@ -1,6 +1,7 @@
 """The ledger: a checkpoint and what is to be said, kept together or not at all."""
 
 import dataclasses
+import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -202,3 +203,15 @@ def test_a_closed_ledger_says_so(ledger: Ledger) -> None:
     ledger.close()
     with pytest.raises(StoreError, match="closed"):
         ledger.parts()
+
+
+def test_what_a_death_left_half_copied_is_sound(ledger: Ledger, path: Path, tmp_path: Path) -> None:
+    """The process died, or the disk was full, while SQLite copied its log into the file: the first page was, the others not."""
+    ledger.save({"engine": bytes(100_000)}, [])
+    dead = tmp_path / "dead" / path.name
+    shutil.copytree(path.parent, dead.parent, ignore=lambda *_: [f"{path.name}-shm"])
+    with dead.open("r+b") as file:
+        file.seek(28)  # the header's number of pages
+        file.write((1000).to_bytes(4, "big"))
+    with closing(Ledger(dead)) as other:
+        assert other.parts() == {"engine": bytes(100_000)}

@@ -135,6 +135,18 @@ def test_a_full_disk_keeps_what_was_there(store: sqlite.SQLite, path: Path) -> N
     assert len(store.incidents(Query())) == 2
 
 
+def test_what_a_death_left_half_copied_is_sound(store: sqlite.SQLite, path: Path, tmp_path: Path) -> None:
+    """The process died, or the disk was full, while SQLite copied its log into the file: the first page was, the others not."""
+    store.save([record(incident("aaaaaa1"))], START)
+    dead = tmp_path / "dead" / path.name
+    shutil.copytree(path.parent, dead.parent, ignore=lambda *_: [f"{path.name}-shm"])
+    with dead.open("r+b") as file:
+        file.seek(28)  # the header's number of pages
+        file.write((1000).to_bytes(4, "big"))
+    with contextlib.closing(sqlite.SQLite(dead)) as other:
+        assert [found.thread for found in other.incidents(Query())] == ["aaaaaa1"]
+
+
 # ---- what is refused
 
 
