@@ -147,8 +147,7 @@ def _owners(lookups: pl.DataFrame, topology: Topology) -> pl.DataFrame:
 
 def _service(frame: pl.DataFrame, topology: Topology) -> pl.DataFrame:
     """The service a row is about, and its namespace: by backend name, then by address, then by host and path."""
-    backends = topology.backend_names()
-    named = {name: backends[name] for name in _distinct(frame, "upstream.name") if name in backends}
+    named = {name: found for name in _distinct(frame, "upstream.name") if (found := topology.backend(name)) is not None}
     hosts = _hosts(frame, topology)
     pair = pl.struct(pl.col("url.domain").fill_null(""), pl.col("url.path").fill_null("/"))
     frame = frame.with_columns(
@@ -164,7 +163,7 @@ def _service(frame: pl.DataFrame, topology: Topology) -> pl.DataFrame:
     about_in = pl.coalesce("_named_in", pl.col("upstream.k8s.namespace.name").list.drop_nulls().list.last(), "_routed_in")
     if topology.is_empty():
         # Nobody told which services there are: the name by which a request was sent on is the best that is known.
-        about, about_in = pl.coalesce("upstream.name", "url.domain"), pl.lit(UNKNOWN)
+        about, about_in = pl.coalesce("_named", "upstream.name", "url.domain"), pl.coalesce("_named_in", pl.lit(UNKNOWN))
     is_request = pl.any_horizontal(pl.col("upstream.name", "url.domain", "upstream.address").is_not_null())
     return frame.with_columns(
         pl.coalesce("k8s.service.name", pl.when(is_request).then(about)).alias("k8s.service.name"),

@@ -116,12 +116,16 @@ class Topology:
         """Node to zone."""
         return self._lookup("zones", lambda: {k.name: h[-1].body["zone"] for k, h in self.of_kind("Node") if h[-1].body["zone"]})
 
-    def backend_names(self) -> dict[str, tuple[str, str]]:
-        """The names that ingress controllers build for a service's port, to (namespace, service).
+    def backend(self, name: str) -> tuple[str, str] | None:
+        """The service (namespace, name) for whose port an ingress controller built a backend's name.
 
-        ingress-nginx: `namespace-service-port`; HAProxy: `namespace_svc_service_port` and `namespace_service_port`.
+        ingress-nginx: `namespace-service-port`; HAProxy: `namespace_svc_service_port` and `namespace_service_port`. No name in
+        Kubernetes has an underscore, so HAProxy's longer form tells the service also where no list of services does.
         """
-        return self._lookup("backend_names", self._backend_names)
+        match name.split("_"):
+            case [namespace, "svc", service, _] if namespace and service:
+                return namespace, service
+        return self._lookup("backend_names", self._backend_names).get(name)
 
     def routes(self) -> dict[str, list[tuple[str, str, str]]]:
         """Host to (path prefix, namespace, service), longest path first; `*` is any host."""
@@ -205,7 +209,6 @@ class Topology:
             owner = (key.namespace, key.name)
             for port in history[-1].body["ports"]:
                 names[f"{key.namespace}-{key.name}-{port}"] = owner
-                names[f"{key.namespace}_svc_{key.name}_{port}"] = owner
                 names[f"{key.namespace}_{key.name}_{port}"] = owner
         return names
 
