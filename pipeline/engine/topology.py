@@ -2,7 +2,8 @@
 
 Everything is derived from the set of object versions seen, so that it does not depend on their order of arrival. An
 address belongs to its owner from the version that shows it until the owner is gone or another takes it; a freed address keeps its
-last owner, marked former, for `FORMER` microseconds. Membership in a service is an interval of its own.
+last owner, marked former, for `FORMER` microseconds. Membership in a service is an interval of its own. Of a pod that was never
+seen itself, the slices that name it tell address and node.
 """
 
 import bisect
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 
 import polars as pl
 
-from pipeline.engine.objects import FOREVER, Key, Version
+from pipeline.engine.objects import FOREVER, Key, Version, workload_of
 
 T = TypeVar("T")
 FORMER = 15 * 60 * 1_000_000
@@ -40,6 +41,16 @@ class Backend:
     ready: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a slice tells of a pod: from when until when it has an address, and its node."""
+
+    start: int
+    end: int
+    address: str
+    node: str | None
+
+
 @dataclass(slots=True)
 class Topology:
     """The versions of all objects, and what follows from them."""
@@ -47,12 +58,15 @@ class Topology:
     versions: dict[Key, list[Version]] = field(default_factory=dict)
     _frames: dict[str, pl.DataFrame] = field(default_factory=dict)
     _lookups: dict[str, Any] = field(default_factory=dict)
+    _named: set[tuple[str, str]] = field(default_factory=set)
+    """Pods (namespace, name) that slices name or have named."""
 
     def __getstate__(self) -> dict[Key, list[Version]]:
         return self.versions
 
     def __setstate__(self, versions: dict[Key, list[Version]]) -> None:
         self.versions, self._frames, self._lookups = versions, {}, {}
+        self._named = self._named_by_slices()
 
     def is_empty(self) -> bool:
         """Whether no object was ever seen."""
@@ -66,8 +80,11 @@ class Topology:
             at = bisect.bisect_left(history, version)
             if at < len(history) and history[at] == version:
                 continue
+            if key.kind == "EndpointSlice":
+                self._named.update((key.namespace, e[1]) for e in version.body["endpoints"])
+            replaces = self._replaces_slices(key, version, history)
             history.insert(at, version)
-            changed.append(min(version.at, version.created) if at == 0 else version.at)
+            changed.append(0 if replaces else min(version.at, version.created) if at == 0 else version.at)
         if not changed:
             return None
         self._frames.clear()
@@ -78,10 +95,13 @@ class Topology:
         """Drop what ended before a time (microseconds), and all but the last version older than it."""
         for key, history in list(self.versions.items()):
             keep = bisect.bisect_left([version.at for version in history], before)
-            if keep == len(history) and history[-1].gone:
+            # A pod that is gone must not come back by a slice that was never put right.
+            speaks = key.kind == "Pod" and (key.namespace, key.name) in self._named
+            if keep == len(history) and history[-1].gone and not speaks:
                 del self.versions[key]
             elif keep > 1:
                 self.versions[key] = history[keep - 1 :]
+        self._named = self._named_by_slices()
 
     def of_kind(self, kind: str) -> Iterator[tuple[Key, list[Version]]]:
         """Every object of a kind with its history, oldest version first."""
@@ -109,6 +129,7 @@ class Topology:
         """Where a pod runs and which workload it belongs to, by its last version: columns `PODS`."""
         if "pods" not in self._frames:
             rows = [(k.namespace, k.name, h[-1].body["node"], h[-1].body["workload"]) for k, h in self.of_kind("Pod")]
+            rows.extend((k.namespace, k.name, told[-1].node, workload_of(k.name)) for k, told in self._sliced().items())
             self._frames["pods"] = pl.DataFrame(rows, schema=PODS, orient="row")
         return self._frames["pods"]
 
@@ -162,7 +183,8 @@ class Topology:
 
     def pods_of(self, namespace: str, workload: str) -> list[Key]:
         """The pods of a workload."""
-        return [k for k, h in self.of_kind("Pod") if k.namespace == namespace and h[-1].body["workload"] == workload]
+        found = self.pods().filter(pl.col("namespace") == namespace, pl.col("workload") == workload)
+        return [Key("Pod", namespace, name) for name in found["pod"]]
 
     def _lookup(self, name: str, build: Callable[[], T]) -> T:
         if name not in self._lookups:
@@ -180,6 +202,12 @@ class Topology:
                 owner = (body["node"], zones.get(body["node"]), key.namespace, body["workload"], key.name)
                 for address in body["ips"]:
                     yield (address, start, end, *owner)
+        taken = self._node_ips()
+        for key, told in self._sliced().items():
+            for part in told:
+                if part.address not in taken:  # else the pod has the address of its node
+                    owner = (part.node, zones.get(part.node or ""), key.namespace, workload_of(key.name), key.name)
+                    yield (part.address, part.start, part.end, *owner)
 
     def _node_addresses(self) -> Iterator[tuple[Any, ...]]:
         for key, history in self.of_kind("Node"):
@@ -219,6 +247,38 @@ class Topology:
                 routes[host].append((path, key.namespace, service))
         return {host: sorted(found, key=lambda r: (-len(r[0]), r)) for host, found in routes.items()}
 
+    def _sliced(self) -> dict[Key, list[Told]]:
+        """The pods of which only slices tell, with all that these told, the latest last."""
+        return self._lookup("sliced", self._told_by_slices)
+
+    def _told_by_slices(self) -> dict[Key, list[Told]]:
+        known = {(key.namespace, key.name) for key, _ in self.of_kind("Pod")}
+        found: dict[Key, list[Told]] = defaultdict(list)
+        for key, history in self.of_kind("EndpointSlice"):
+            for version, start, end in _spans(history):
+                named = [e for e in version.body["endpoints"] if e[1] and (key.namespace, e[1]) not in known]
+                # That it was so before the slice was seen is a guess. It is a part of its own, to be cut by what was seen.
+                parts = [part for part in ((start, version.at), (version.at, end)) if part[0] < part[1]]
+                for address, pod, node, _ in named:
+                    found[Key("Pod", key.namespace, pod)].extend(Told(*part, address, node) for part in parts)
+        return {key: sorted(told, key=lambda t: (t.end, t.start, t.address, t.node or "")) for key, told in found.items()}
+
+    def _named_by_slices(self) -> set[tuple[str, str]]:
+        slices = self.of_kind("EndpointSlice")
+        return {(key.namespace, e[1]) for key, history in slices for version in history for e in version.body["endpoints"]}
+
+    def _node_ips(self) -> frozenset[str]:
+        return frozenset(ip for _, history in self.of_kind("Node") for version in history for ip in version.body["ips"])
+
+    def _replaces_slices(self, key: Key, version: Version, earlier: Sequence[Version]) -> bool:
+        """Whether what slices told is void from the beginning: their pod itself is seen, or their address is a node's."""
+        if key.kind == "Pod":
+            return not earlier and (key.namespace, key.name) in self._named and key in self._sliced()
+        if key.kind != "Node":
+            return False
+        fresh = set(version.body["ips"]) - {ip for known in earlier for ip in known.body["ips"]}
+        return bool(fresh) and any(part.address in fresh for told in self._sliced().values() for part in told)
+
     def _slices_by_service(self) -> dict[tuple[str, str], list[list[Version]]]:
         found: dict[tuple[str, str], list[list[Version]]] = defaultdict(list)
         for key, history in self.of_kind("EndpointSlice"):
@@ -238,6 +298,9 @@ class Topology:
         found: dict[str, list[Key]] = defaultdict(list)
         for key, history in self.of_kind("Pod"):
             for node in dict.fromkeys(v.body["node"] for v in history if v.body["node"]):
+                found[node].append(key)
+        for key, told in self._sliced().items():
+            for node in dict.fromkeys(part.node for part in told if part.node):
                 found[node].append(key)
         return found
 
