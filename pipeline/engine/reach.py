@@ -75,8 +75,8 @@ def of(incident: Incident, topology: Topology, skew: int, on: Sequence[str] = ()
         reach.namespaces[namespace] = 1.0
     if not group:
         _add_touched(reach, incident, topology, before)
-    unknown = incident.layer == "dns" and not topology.dns_services()
-    # Where nobody said which service carries DNS, a disaster of DNS itself is taken to concern everyone who asks.
+    unknown = incident.layer == "dns" and not topology.knows_dns()
+    # Where nobody said which pods carry DNS, a disaster of DNS itself is taken to concern everyone who asks.
     reach.dns = 1.0 if unknown else _dns_share(reach, topology, before)
     return reach
 

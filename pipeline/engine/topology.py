@@ -156,6 +156,10 @@ class Topology:
         """The services that carry cluster DNS."""
         return self._lookup("dns", lambda: [k for k, h in self.of_kind("Service") if h[-1].body["dns"]])
 
+    def knows_dns(self) -> bool:
+        """Whether a pod was ever seen behind a service that carries cluster DNS."""
+        return self._lookup("knows_dns", self._knows_dns)
+
     def backends(self, namespace: str, service: str, at: int) -> list[Backend]:
         """The endpoints of a service as of a time, ready or not."""
         slices = self._lookup("slices", self._slices_by_service).get((namespace, service), [])
@@ -293,6 +297,10 @@ class Topology:
                 if pod and service:
                     found[key.namespace, pod].add(service)
         return {pod: sorted(services) for pod, services in found.items()}
+
+    def _knows_dns(self) -> bool:
+        backed = {(namespace, service) for (namespace, _), services in self.pod_services().items() for service in services}
+        return any((key.namespace, key.name) in backed for key in self.dns_services())
 
     def _pods_by_node(self) -> dict[str, list[Key]]:
         found: dict[str, list[Key]] = defaultdict(list)

@@ -1,64 +1,17 @@
 """Who owned an address as of a time, where only EndpointSlices tell of pods."""
 
 import itertools
-import json
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from collections.abc import Sequence
 
 import polars as pl
 import pytest
 
-from pipeline.engine import objects
 from pipeline.engine.enrich import enrich
 from pipeline.engine.topology import Topology
 from pipeline.model import columns
+from tests.unit.engine.said import Said, minute, node_of, of, pod, read, slice_
 
-START = datetime(2026, 3, 1, 10, 0, tzinfo=UTC)
 CART, PAY = "cart-7d8f9c6b54-x2kqp", "pay-7b9c5d6f44-h8vnd"
-Said = tuple[int, str, Mapping[str, Any]]
-"""What the API said: minutes after the start, kind of change, object."""
-
-
-def minute(number: float) -> datetime:
-    """A time."""
-    return START + timedelta(minutes=number)
-
-
-def read(said: Said) -> tuple[objects.Key, objects.Version]:
-    """An object as the engine reads it."""
-    at, change, obj = said
-    found = objects.read(json.dumps({"at": minute(at).isoformat(), "type": change, "object": obj}), f"{at:09} {change}")
-    assert found is not None
-    return found
-
-
-def meta(name: str, namespace: str | None = "shop", created: int | None = None) -> dict[str, Any]:
-    """Metadata of an object, created so many minutes after the start."""
-    return {"name": name, "namespace": namespace, "creationTimestamp": None if created is None else minute(created).isoformat()}
-
-
-def slice_(service: str, pods: Mapping[str, tuple[str, str]], created: int | None = None) -> Mapping[str, Any]:
-    """An EndpointSlice with address and node of each pod."""
-    endpoints = [
-        {"addresses": [address], "nodeName": node, "targetRef": {"kind": "Pod", "name": pod}}
-        for pod, (address, node) in pods.items()
-    ]
-    labels = {"kubernetes.io/service-name": service}
-    return {"kind": "EndpointSlice", "metadata": meta(service, created=created) | {"labels": labels}, "endpoints": endpoints}
-
-
-def pod(name: str, address: str, node: str, created: int | None = None) -> Mapping[str, Any]:
-    """A Pod without an owner."""
-    return {
-        "kind": "Pod", "metadata": meta(name, created=created), "spec": {"nodeName": node}, "status": {"podIPs": [{"ip": address}]},
-    }  # fmt: skip
-
-
-def node_of(address: str, created: int | None = None) -> Mapping[str, Any]:
-    """The node n1, which has an address itself."""
-    addresses = [{"type": "InternalIP", "address": address}]
-    return {"kind": "Node", "metadata": meta("n1", None, created), "status": {"addresses": addresses}}
 
 
 def owners(
@@ -70,13 +23,6 @@ def owners(
         schema_overrides={"@timestamp": columns.TIME},
     )
     return enrich(rows, known).select("client.k8s.pod.name", "client.k8s.node.name", "client.former").rows()
-
-
-def of(*said: Said) -> Topology:
-    """The topology that follows from it."""
-    known = Topology()
-    known.add([read(part) for part in said])
-    return known
 
 
 def test_an_address_is_free_when_it_has_left_all_slices() -> None:
