@@ -6,12 +6,13 @@ symptoms that a cause accounts for are part of it.
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from pipeline.engine import reach as reaching
 from pipeline.engine.reach import Reach
 from pipeline.engine.topology import Topology
 from pipeline.engine.windows import MICRO
+from pipeline.model.columns import OBSERVER
 from pipeline.model.incident import Incident, Share
 from pipeline.signatures import templates
 from pipeline.signatures.models import LEVELS, Explains, Signature
@@ -34,6 +35,17 @@ DEPTH = (
 """Layers from the surface to the ground: of two causes with equal share the deeper one wins."""
 COVERAGE_WEIGHT = 0.15
 MOST = 0.99
+SEVERAL = 2
+"""Services that must be out of reach from a node before the node is why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a cause accounts for of a symptom: the share, the weight of each cell, and whether for what was seen from its node."""
+
+    share: float
+    cells: list[float]
+    observed: bool
 
 
 def explain(
@@ -49,15 +61,15 @@ def explain(
     folded: dict[str, list[tuple[str, float]]] = defaultdict(list)
     by_id = {incident.id: incident for incident in real}
     for incident in real:
-        causes = sorted(shares.get(incident.id, {}).items(), key=lambda item: _rank(by_id[item[0]], item[1][0]))
-        union = _union([cells for _, (_, cells) in causes], incident)
+        causes = sorted(shares.get(incident.id, {}).items(), key=lambda item: _rank(by_id[item[0]], item[1]))
+        union = _union([claim.cells for _, claim in causes], incident)
         threshold = min((_edge(ruleset, by_id[cause].signature, incident.signature) or 0.5 for cause, _ in causes), default=0.5)
         main = causes[0][0] if causes and union >= threshold else None
-        listed = tuple(Share(cause, round(share, 4)) for cause, (share, _) in causes)
+        listed = tuple(Share(cause, round(claim.share, 4)) for cause, claim in causes)
         result[incident.id] = replace(incident, cause=main, causes=listed)
         if main is not None:
-            for cause, (share, _) in causes:
-                folded[cause].append((incident.id, share))
+            for cause, claim in causes:
+                folded[cause].append((incident.id, claim.share))
     for incident in final:
         result[incident.id] = incident
         for known in incident.causes:
@@ -74,18 +86,18 @@ def explain(
     )
 
 
-def _rank(cause: Incident, share: float) -> tuple[float, int, int, str]:
-    return (-round(share, 6), -DEPTH.index(cause.layer), cause.started, cause.id)
+def _rank(cause: Incident, claim: Claim) -> tuple[float, bool, int, int, str]:
+    return (-round(claim.share, 6), claim.observed, -DEPTH.index(cause.layer), cause.started, cause.id)
 
 
-def _shares(
-    incidents: Sequence[Incident], ruleset: RuleSet, topology: Topology
-) -> dict[str, dict[str, tuple[float, list[float]]]]:
-    """Symptom to its causes, with the share of its evidence and the weight of each cell."""
+def _shares(incidents: Sequence[Incident], ruleset: RuleSet, topology: Topology) -> dict[str, dict[str, Claim]]:
+    """Symptom to its causes, with what each accounts for."""
+    by_id = {incident.id: incident for incident in incidents}
     by_signature: dict[str, list[Incident]] = defaultdict(list)
     for incident in incidents:
         by_signature[incident.signature].append(incident)
-    found: dict[str, dict[str, tuple[float, list[float]]]] = defaultdict(dict)
+    found: dict[str, dict[str, Claim]] = defaultdict(dict)
+    observed: dict[str, dict[str, Claim]] = defaultdict(dict)
     for cause in incidents:
         signature = ruleset.signatures[cause.signature].signature
         reaches: dict[tuple[str, ...], Reach] = {}
@@ -93,10 +105,43 @@ def _shares(
             on = tuple(entry.on)
             if on not in reaches:
                 reaches[on] = reaching.of(cause, topology, signature.skew, on)
-            share, cells = _share(cause, symptom, reaches[on], entry, signature)
-            if share > found[symptom.id].get(cause.id, (0.0, []))[0]:
-                found[symptom.id][cause.id] = (share, cells)
+            claim = _claim(cause, symptom, reaches[on], entry, signature)
+            _keep(claim, cause.id, (observed if claim.observed else found)[symptom.id])
+    for identity, by, claim in _seen_from_there(observed, by_id, ruleset):
+        _keep(claim, by, found[identity])
     return found
+
+
+def _keep(claim: Claim, cause: str, claims: dict[str, Claim]) -> None:
+    """Of two claims of one cause the larger counts."""
+    if claim.share > (claims[cause].share if cause in claims else 0.0):
+        claims[cause] = claim
+
+
+def _seen_from_there(
+    observed: Mapping[str, Mapping[str, Claim]], by_id: Mapping[str, Incident], ruleset: RuleSet
+) -> Iterator[tuple[str, str, Claim]]:
+    """The claims (symptom, cause) about what was seen from the nodes of causes, as far as the node may be why it was seen.
+
+    It is not where others saw the same from elsewhere. And one service that cannot be reached tells of that service; only several
+    tell of the node from which none of them can.
+    """
+    held: dict[str, list[tuple[str, Claim]]] = defaultdict(list)
+    for symptom, claims in observed.items():
+        edges = [_edge(ruleset, by_id[cause].signature, by_id[symptom].signature, observed=True) or 0.5 for cause in claims]
+        if edges and _union([claim.cells for claim in claims.values()], by_id[symptom]) >= min(edges):
+            for cause, claim in claims.items():
+                held[cause].append((symptom, claim))
+    for cause, parts in held.items():
+        if len(set().union(*(_services(by_id[symptom], claim) for symptom, claim in parts))) >= SEVERAL:
+            yield from ((symptom, cause, claim) for symptom, claim in parts)
+
+
+def _services(symptom: Incident, claim: Claim) -> set[tuple[str | None, str]]:
+    """The services (namespace, name) in what is claimed of a symptom."""
+    some = (cell for cell, weight in zip(symptom.cells, claim.cells, strict=True) if weight)
+    touches = {touch for cell in some for touch in cell.touches}
+    return {(touch[reaching.NAMESPACE], service) for touch in touches if (service := touch[reaching.SERVICE])}
 
 
 def _explained_by(
@@ -115,12 +160,13 @@ def _slug(ruleset: RuleSet, name: str) -> str:
     return next((slug for slug, found in ruleset.signatures.items() if found.signature.name == name), name)
 
 
-def _share(cause: Incident, symptom: Incident, reach: Reach, entry: Explains, signature: Signature) -> tuple[float, list[float]]:
+def _claim(cause: Incident, symptom: Incident, reach: Reach, entry: Explains, signature: Signature) -> Claim:
     begin = (cause.started - signature.skew) // MICRO * MICRO
     end = (cause.last if cause.ended is None else cause.ended) + entry.within
     weights = reaching.covered(symptom.cells, reach, begin, end, asks_dns="dns" in (symptom.layer, cause.layer))
     total = sum(cell.weight for cell in symptom.cells)
-    return (sum(w * cell.weight for w, cell in zip(weights, symptom.cells, strict=True)) / total if total else 0.0), weights
+    share = sum(w * cell.weight for w, cell in zip(weights, symptom.cells, strict=True)) / total if total else 0.0
+    return Claim(share, weights, OBSERVER in entry.on)
 
 
 def _union(parts: Sequence[Sequence[float]], symptom: Incident) -> float:
@@ -132,8 +178,8 @@ def _union(parts: Sequence[Sequence[float]], symptom: Incident) -> float:
     return sum(weight * cell.weight for weight, cell in zip(weights, symptom.cells, strict=True)) / total
 
 
-def _edge(ruleset: RuleSet, cause: str, symptom: str) -> float | None:
-    entries = ruleset.signatures[cause].signature.explains
+def _edge(ruleset: RuleSet, cause: str, symptom: str, *, observed: bool = False) -> float | None:
+    entries = [entry for entry in ruleset.signatures[cause].signature.explains if (OBSERVER in entry.on) == observed]
     return next((e.coverage for e in entries for name in e.rules if _slug(ruleset, name) == symptom), None)
 
 

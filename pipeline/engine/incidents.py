@@ -247,16 +247,17 @@ def _cells(rows: pl.DataFrame) -> tuple[tuple[Cell, ...], int]:
 
 def _merged(counted: pl.DataFrame, places: Sequence[str], width: int) -> list[Cell]:
     """Counts by time of a width (microseconds) and touched entities, in an order that depends on nothing else."""
-    known: dict[tuple[object, ...], tuple[Touch, ...]] = {}
-    weights: dict[tuple[int, str, tuple[Touch, ...]], int] = {}
+    known: dict[tuple[object, ...], tuple[tuple[Touch, ...], str | None]] = {}
+    weights: dict[tuple[int, str, tuple[Touch, ...], str | None], int] = {}
     for second, rule, *values, weight in counted.iter_rows():
         key = tuple(tuple(v) if isinstance(v, list) else v for v in values)
-        touches = known.get(key)
-        if touches is None:
-            touches = known[key] = touched(dict(zip(places, values, strict=True)))
-        cell = (second // width * width, str(rule), touches)
+        if key not in known:
+            row = dict(zip(places, values, strict=True))
+            known[key] = touched(row), _text(row.get("k8s.node.name"))
+        cell = (second // width * width, str(rule), *known[key])
         weights[cell] = weights.get(cell, 0) + weight
-    return [Cell(*key, weight) for key, weight in sorted(weights.items(), key=lambda item: str(item[0]))]
+    ordered = sorted(weights.items(), key=lambda item: str(item[0]))
+    return [Cell(at, rule, touches, weight, observer) for (at, rule, touches, observer), weight in ordered]
 
 
 def touched(row: Mapping[str, object]) -> tuple[Touch, ...]:

@@ -26,6 +26,8 @@ class Reach:
     pods: dict[tuple[str, str], float] = field(default_factory=dict)
     services: dict[tuple[str, str], float] = field(default_factory=dict)
     dns: float = 0.0
+    observer: str | None = None
+    """The node from which everything that is seen is in reach, whatever it is about."""
 
     def weight(self, touch: Touch, *, asks_dns: bool) -> float:
         """How far a touched entity is in reach, judged by the most exact name it has."""
@@ -56,6 +58,8 @@ class Reach:
 
 def of(incident: Incident, topology: Topology, skew: int, on: Sequence[str] = ()) -> Reach:
     """The reach of an incident: from its entities `on` (default: its group), or where it has none, from what it touched."""
+    if columns.OBSERVER in on:
+        return Reach(observer=incident.group.get("k8s.node.name") or _only(incident, "k8s.node.name"))
     before = incident.started - skew
     reach = Reach()
     group = {key: value for key, value in incident.group.items() if key in columns.ENTITY and (not on or key in on)}
@@ -151,13 +155,15 @@ def _dns_share(reach: Reach, topology: Topology, before: int) -> float:
 
 def covered(cells: Sequence[Cell], reach: Reach, begin: int, end: int, *, asks_dns: bool) -> list[float]:
     """Per cell the weight (0 to 1) that a cause accounts for: in its time and in its reach."""
-    known: dict[tuple[Touch, ...], float] = {}
+    known: dict[tuple[tuple[Touch, ...], bool], float] = {}
     result = []
     for cell in cells:
         if not begin <= cell.second <= end:
             result.append(0.0)
             continue
-        if cell.touches not in known:
-            known[cell.touches] = max((reach.weight(touch, asks_dns=asks_dns) for touch in cell.touches), default=0.0)
-        result.append(known[cell.touches])
+        key = (cell.touches, reach.observer is not None and cell.observer == reach.observer)
+        if key not in known:
+            touched = (reach.weight(touch, asks_dns=asks_dns) for touch in cell.touches)
+            known[key] = 1.0 if key[1] else max(touched, default=0.0)
+        result.append(known[key])
     return result

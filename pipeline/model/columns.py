@@ -63,6 +63,9 @@ ENTITY: Final[tuple[str, ...]] = (
 )
 """The keys under which an incident's evidence is counted and explained."""
 
+OBSERVER: Final = "observer.k8s.node.name"
+"""The node of whoever wrote a row, whatever the row is about: a key of `explains.on` beside those of `ENTITY`."""
+
 SIDES: Final[tuple[str, ...]] = ("client", "upstream")
 
 TOPOLOGY: Final[dict[str, pl.DataType]] = {

@@ -11,12 +11,15 @@ Touch = tuple[str | None, ...]
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """Evidence rows of one second that touched the same entities. `rule` is the detection, `weight` the number of rows."""
+    """Evidence rows of one second that touched the same entities. `rule` is the detection, `weight` the number of rows,
+    `observer` the node of whoever wrote them.
+    """
 
     second: int
     rule: str
     touches: tuple[Touch, ...]
     weight: int
+    observer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

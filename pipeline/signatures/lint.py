@@ -221,8 +221,9 @@ def _explanations(entry: Entry, model: Signature, slugs: Mapping[str, str]) -> I
             if name not in slugs:
                 loc = ("explains", at, "rules", index)
                 yield entry.document.problem(loc, f"unknown signature '{name}'", nearest(name, slugs))
-    for at, column in [(i, c) for i, e in enumerate(model.explains) for c in e.on if c not in model_columns.ENTITY]:
-        hint = nearest(column, model_columns.ENTITY)
+    allowed = (*model_columns.ENTITY, model_columns.OBSERVER)
+    for at, column in [(i, c) for i, e in enumerate(model.explains) for c in e.on if c not in allowed]:
+        hint = nearest(column, allowed)
         yield entry.document.problem(("explains", at, "on"), f"'{column}' is not an entity", hint)
 
 

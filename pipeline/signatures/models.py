@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, model_validator
 
 from pipeline.documents import duration
+from pipeline.model.columns import OBSERVER
 
 Level = Literal["informational", "low", "medium", "high", "critical"]
 LEVELS: tuple[Level, ...] = ("informational", "low", "medium", "high", "critical")
@@ -200,13 +201,23 @@ class Shift(Strict):
 
 
 class Explains(Strict):
-    """Signatures whose evidence this one accounts for, where they share the entities `on` within reach and time."""
+    """Signatures whose evidence this one accounts for, where they share the entities `on` within reach and time.
+
+    `observer.k8s.node.name` under `on` is the node of whoever wrote the evidence, not what that is about. It counts only where
+    `coverage` of a symptom was written on nodes of such causes, and for several services.
+    """
 
     rules: OneOrMore
     on: OneOrMore = []
     within: Duration = duration("15m")
     level: Level | None = None
     coverage: Annotated[float, Field(gt=0, le=1)] = 0.5
+
+    @model_validator(mode="after")
+    def _one_side(self) -> "Explains":
+        if OBSERVER in self.on and len(self.on) > 1:
+            raise ValueError(f"{OBSERVER} stands alone under `on`; the rest needs another entry")
+        return self
 
 
 class Alert(Strict):

@@ -156,6 +156,10 @@ ONE_PROBLEM = {
         changed("confidence: 0.7", "confidence: 0.7\nexplains: [{rules: [other], on: [k8s.node.nam]}]") + "---\n",
         [f"{RULE}:29:29: 'k8s.node.nam' is not an entity; did you mean 'k8s.node.name'?"],
     ),
+    "what was written and who wrote it": (
+        changed("confidence: 0.7", "confidence: 0.7\nexplains: [{rules: [other], on: [observer.k8s.node.name, k8s.pod.name]}]"),
+        [f"{RULE}:29:12: explains.0: observer.k8s.node.name stands alone under `on`; the rest needs another entry"],
+    ),
     "duplicate YAML key": (
         changed("what: What it is.\n", "what: What it is.\nwhat: Again.\n"),
         [f"{RULE}:16:1: duplicate key 'what'; it stands in line 15 already"],

@@ -1,0 +1,116 @@
+"""A cause on a node accounts for what was seen from there only where nothing else is as likely."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from pipeline import parsers
+from pipeline.engine.explain import explain
+from pipeline.engine.topology import Topology
+from pipeline.model.incident import Cell, Incident, Touch
+from pipeline.signatures import load
+from pipeline.signatures.ruleset import RuleSet
+
+RULE = """
+name: {slug}_line
+title: A line
+logsource: {{product: linux, service: kernel}}
+detection: {{s: {{message|contains: some words}}, condition: s}}
+---
+title: {slug}
+id: {slug}
+version: 1
+status: test
+layer: {layer}
+level: medium
+what: w
+cause: c
+impact: i
+first_aid: [f]
+fix: [f]
+false_positives: [f]
+references: ['https://example.com']
+confidence: 0.7
+correlation: {{type: event_count, rules: [{slug}_line], group-by: [{key}], timespan: 1m, condition: {{gte: 1}}}}
+explains: {explains}
+alert: {{annotations: {{summary: s}}}}
+"""
+EXPLAINS = "[{rules: [silent], on: [k8s.node.name]}, {rules: [silent], on: [observer.k8s.node.name], coverage: 0.9}]"
+START = 1_772_359_200_000_000
+
+
+@pytest.fixture
+def ruleset(tmp_path: Path) -> RuleSet:
+    """A disaster of a node that explains when services are silent: its own pods, and what an ingress on it cannot reach."""
+    for slug, layer, key, explains in (
+        ("broken", "node", "k8s.node.name", EXPLAINS),
+        ("silent", "ingress", "k8s.service.name", "[]"),
+    ):
+        folder = tmp_path / layer / slug
+        folder.mkdir(parents=True)
+        (folder / "rule.yaml").write_text(RULE.format(slug=slug, layer=layer, key=key, explains=explains))
+    found, problems = load.build(load.files([tmp_path]), parsers.vocabulary())
+    assert found is not None, problems
+    return found
+
+
+def incident(signature: str, key: str, value: str, cells: Sequence[Cell] = ()) -> Incident:
+    """An incident of a minute, with the evidence table that matters."""
+    return Incident(
+        id=f"{signature} {value}", signature=signature, title="t", layer="node" if signature == "broken" else "ingress",
+        level="medium", status="firing", cluster="c", group={key: value}, started=START, detected=START, last=START + 60_000_000,
+        ended=None, rows=1, counts={}, titles={}, entities={}, cells=tuple(cells), rest=0, lines=(), shown={}, confidence=0.7,
+    )  # fmt: skip
+
+
+def broken(node: str) -> Incident:
+    """The disaster of a node."""
+    return incident("broken", "k8s.node.name", node)
+
+
+def silent(service: str, to: str, **seen_from: int) -> Incident:
+    """A service that does not answer on a node: how many attempts ingresses made on each of theirs."""
+    touch: Touch = (to, None, "shop", service, f"{service}-0", service)
+    cells = [Cell(START, "silent_line", (touch,), attempts, node) for node, attempts in seen_from.items()]
+    return incident("silent", "k8s.service.name", service, cells)
+
+
+def causes(ruleset: RuleSet, *incidents: Incident) -> dict[str, list[tuple[str, float]]]:
+    """What stands below something, with the shares of its causes, the main one first."""
+    found = explain(incidents, ruleset, Topology())
+    return {i.id: [(share.id, share.coverage) for share in i.causes] for i in found if i.cause is not None}
+
+
+def test_services_that_an_ingress_cannot_reach_hang_below_the_node_it_runs_on(ruleset: RuleSet) -> None:
+    """Nearly all attempts were made there, towards several services on another node."""
+    found = causes(ruleset, broken("n1"), silent("cart", "n2", n1=19, n3=1), silent("pay", "n2", n1=8))
+    assert found == {"silent cart": [("broken n1", 0.95)], "silent pay": [("broken n1", 1.0)]}
+
+
+def test_what_others_see_from_elsewhere_too_is_not_the_node_s_doing(ruleset: RuleSet) -> None:
+    """Half of the attempts, and then the rest alone: one service is too few."""
+    both = broken("n1"), silent("cart", "n2", n1=10, n3=10), silent("pay", "n2", n1=10, n3=10)
+    assert causes(ruleset, *both) == {}
+    assert causes(ruleset, *both[:2], silent("pay", "n2", n1=10)) == {}
+    assert causes(ruleset, broken("n1"), silent("cart", "n2", n1=10)) == {}
+
+
+def test_several_nodes_together_may_be_why(ruleset: RuleSet) -> None:
+    """Each accounts for its part."""
+    services = silent("cart", "n2", n1=12, n3=8), silent("pay", "n2", n1=5, n3=5)
+    found = causes(ruleset, broken("n1"), broken("n3"), *services)
+    assert found["silent cart"] == [("broken n1", 0.6), ("broken n3", 0.4)]
+    assert found["silent pay"] == [("broken n1", 0.5), ("broken n3", 0.5)]
+
+
+def test_the_node_of_the_silent_pods_goes_before_that_of_the_ingress(ruleset: RuleSet) -> None:
+    """Both account for all of it; both are named."""
+    services = silent("cart", "n2", n1=10), silent("pay", "n2", n1=10)
+    found = causes(ruleset, broken("n1"), broken("n2"), *services)
+    assert found["silent cart"] == [("broken n2", 1.0), ("broken n1", 1.0)]
+
+
+def test_a_node_accounts_for_its_own_pods_whoever_asked(ruleset: RuleSet) -> None:
+    """One service is enough, and more attempts from elsewhere change nothing."""
+    assert causes(ruleset, broken("n2"), silent("cart", "n2", n1=10, n3=10)) == {"silent cart": [("broken n2", 1.0)]}
