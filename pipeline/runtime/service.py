@@ -158,6 +158,8 @@ class Service:
         self._advance(now, wall)
         read = self.inputs.read(now, wall)
         self._note_troubles()
+        if not self._history.places:  # where this state begins: other rules may want to read from there
+            self._history.add(max(1, self.analysis.engine.observed()), Place(self.inputs.positions()))
         batches = self.order.take(read.batches, more=read.more)
         if batches:
             self._dirty = True
