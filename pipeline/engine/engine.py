@@ -78,6 +78,8 @@ class Engine:
         self._counters = _wanted_counters(ruleset)
         self._look_back = max((look_back(rule.correlation) for rule in ruleset.rules.values()), default=0) + 2 * SKEW
         self._titles = {name: found.title for name, found in ruleset.detections.items()}
+        self._known: dict[str, incidents.Known] = {}
+        self._weights: dict[str, support.Weighed] = {}
         self._finished = False
         self._settled: dict[str, int] = {}
         """Rows at the beginning of each plan's counts that were merged."""
@@ -170,10 +172,18 @@ class Engine:
         spans, more = incidents.spans(disaster, outcome, frozen, (now, edge), self._limits)
         if more:
             self.state.counts["incidents_capped", disaster.slug] = max(more, self.state.counts["incidents_capped", disaster.slug])
-        return [
-            (span, support.weigh(incident, disaster.signature, self._ruleset, self._views, self._correlator, until))
-            for span, incident in incidents.build(disaster, outcome, self._titles, frozen, self.cluster, spans, edge)
-        ]
+        known = self._known.setdefault(disaster.slug, incidents.Known())
+        built = incidents.build(disaster, outcome, self._titles, frozen, self.cluster, spans, edge, known)
+        if not built:
+            return []
+        moving = support.moving(disaster.signature, self._ruleset, self._views, self._correlator, until)
+        weighed = self._weights.setdefault(disaster.slug, support.Weighed())
+        return weighed.update(built, moving, lambda incident: support.weigh(incident, disaster.signature, self._ruleset, moving))
+
+    def _build_anew(self) -> None:
+        """Rows may be otherwise now, though they are the same: nothing that was built of them holds."""
+        self._known.clear()
+        self._weights.clear()
 
     def _explained(self, found: list[Incident]) -> list[Incident]:
         explained = explain.explain(found, self._ruleset, self.state.topology, list(self.state.final.values()))
@@ -199,6 +209,7 @@ class Engine:
         retention.forget(self.state, before, self._look_back)
         self._settled.clear()
         self._views.reset()
+        self._build_anew()
         self._correlator.new_topology()
 
     def _is_silence(self, incident: Incident) -> bool:
@@ -213,6 +224,7 @@ class Engine:
         folded = retention.fold(self.state, self._limits, self._matcher.keys)
         if folded:
             self._views.reset()
+            self._build_anew()
         samples = self.state.samples
         if samples is not None and len(samples) > self._limits.samples:
             self.state.counts["samples_dropped", "oldest"] += len(samples) - self._limits.samples
@@ -273,6 +285,7 @@ class Engine:
         self._hear(batch, pl.Series([version.at for _, version in good], dtype=pl.Int64))
         if since is not None:
             self._views.new_topology(since)
+            self._build_anew()
             self._correlator.new_topology()
 
     def _samples(self, batch: RawBatch) -> None:

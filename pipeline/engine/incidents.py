@@ -7,8 +7,8 @@ met again so much later), is extended by further evidence, and ends when there w
 import hashlib
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 
@@ -41,6 +41,20 @@ class Span:
     missed: bool = False
 
 
+@dataclass(slots=True)
+class Known:
+    """The incidents of a signature as they were built last: of hundreds that are open, most have no new rows at a look."""
+
+    outcome: Outcome | None = None
+    signs: dict[Group, tuple[int, ...]] = field(default_factory=dict)
+    """Of each group, what tells its rows from any other set of rows."""
+    built: dict[Span, tuple[tuple[int, ...] | None, Incident]] = field(default_factory=dict)
+
+    def unchanged(self, span: Span) -> bool:
+        """Whether the incident at a span stands on the rows that it was built of."""
+        return span in self.built and self.built[span][0] == self.signs.get(span.group)
+
+
 def build(  # noqa: PLR0913, PLR0917 (one place makes incidents, and this is all they are made of)
     found: Disaster,
     outcome: Outcome,
@@ -48,22 +62,52 @@ def build(  # noqa: PLR0913, PLR0917 (one place makes incidents, and this is all
     frozen: Mapping[Group, Frozen],
     cluster: str,
     at: Sequence[Span],
-    edge: int = 0,
+    edge: int,
+    known: Known,
 ) -> list[tuple[Span, Incident]]:
     """The incidents of a signature `at` its spans, near misses among them.
 
-    What was detected before `edge` (microseconds) is settled: `frozen` is what was kept, by group, of those open then.
+    What was detected before `edge` (microseconds) is settled: `frozen` is what was kept, by group, of those open then. `known`
+    are those of the last time, which this brings up to date.
     """
-    made = []
+    if known.outcome is not outcome:
+        known.outcome, known.signs = outcome, _signs(outcome)
+    fresh = [span for span in at if span.group in frozen or not known.unchanged(span)]
+    made = dict(zip(fresh, _built(found, outcome, titles, frozen, cluster, fresh, edge), strict=True))
+    known.built = {span: (known.signs.get(span.group), made[span] if span in made else known.built[span][1]) for span in at}
+    return [(span, known.built[span][1]) for span in at]
+
+
+def _signs(outcome: Outcome) -> dict[Group, tuple[int, ...]]:
+    """What tells the rows of each group from any other set of rows."""
+    keys = [f"g{at}" for at in range(len(outcome.keys))]
+    if outcome.rows.is_empty():
+        return {}
+    telling = [name for name in ("id", "detection", "t", "w", "message") if name in outcome.rows.columns]
+    told = pl.len().alias("n"), pl.struct(telling).hash().sum().alias("sign")
+    if not keys:
+        return {(): outcome.rows.select(told).row(0)}
+    found = outcome.rows.lazy().group_by(keys).agg(told).collect(engine="in-memory")
+    return {tuple(map(str, row[: len(keys)])): row[len(keys) :] for row in found.iter_rows()}
+
+
+def _built(  # noqa: PLR0913, PLR0917 (as `build`)
+    found: Disaster,
+    outcome: Outcome,
+    titles: Mapping[str, str],
+    frozen: Mapping[Group, Frozen],
+    cluster: str,
+    at: Sequence[Span],
+    edge: int,
+) -> Iterator[Incident]:
     for span, rows in zip(at, _evidence(outcome, at), strict=True):
         if span.group in frozen and frozen[span.group].started == span.started:
             newer = _incident(found, outcome, span, rows.filter(pl.col("t") >= edge), titles, cluster)
             whole = thaw(newer, frozen[span.group])
             known = {name: titles[name] for name in whole.counts if name in titles}
-            made.append((span, replace(whole, titles=known, entities=entities(whole.cells, whole.group))))
+            yield replace(whole, titles=known, entities=entities(whole.cells, whole.group))
         else:
-            made.append((span, _incident(found, outcome, span, rows, titles, cluster)))
-    return made
+            yield _incident(found, outcome, span, rows, titles, cluster)
 
 
 def spans(

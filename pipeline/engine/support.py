@@ -1,14 +1,14 @@
 """What moves an incident's confidence, and what could not be seen when it happened."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import polars as pl
 
 from pipeline.engine.correlate import Correlator
 from pipeline.engine.grouping import SIDE_COLUMNS
-from pipeline.engine.incidents import touched
+from pipeline.engine.incidents import Span, touched
 from pipeline.engine.state import State
 from pipeline.engine.views import Views
 from pipeline.engine.windows import MICRO, meets
@@ -21,16 +21,44 @@ ALIVE = 2
 """Minutes: a node is alive when any of its streams gave a sign within so many."""
 
 
-def weigh(
-    incident: Incident, signature: Signature, ruleset: RuleSet, views: Views, correlator: Correlator, until: int
-) -> Incident:
-    """The incident with the reasons that move its confidence; a veto is noted."""
+Moving = Sequence[tuple[Shift, pl.DataFrame | None]]
+"""What may move a confidence, each with its rows; None where there are none."""
+
+
+@dataclass(slots=True)
+class Weighed:
+    """Incidents of a signature that were weighed, by span. One is weighed again where it, or what moves it, is another."""
+
+    rows: list[pl.DataFrame | None] = field(default_factory=list)
+    done: dict[Span, tuple[Incident, Incident]] = field(default_factory=dict)
+
+    def update(
+        self, built: Sequence[tuple[Span, Incident]], moving: Moving, weigh: Callable[[Incident], Incident]
+    ) -> list[tuple[Span, Incident]]:
+        """The incidents with what moves their confidence."""
+        rows = [frame for _, frame in moving]
+        same = len(rows) == len(self.rows) and all(a is b for a, b in zip(rows, self.rows, strict=True))
+        before = self.done if same else {}
+        self.rows, self.done = rows, {}
+        for span, incident in built:
+            known = before.get(span)
+            self.done[span] = known if known is not None and known[0] is incident else (incident, weigh(incident))
+        return [(span, weighed) for span, (_, weighed) in self.done.items()]
+
+
+def moving(signature: Signature, ruleset: RuleSet, views: Views, correlator: Correlator, until: int) -> Moving:
+    """The rows that may move the confidence of a signature's incidents."""
+    shifts = (*signature.supports, *signature.contradicts)
+    return [(shift, _rows(shift, ruleset, views, correlator, until)) for shift in shifts]
+
+
+def weigh(incident: Incident, signature: Signature, ruleset: RuleSet, found: Moving) -> Incident:
+    """The incident with the reasons (of the rows `found`) that move its confidence; a veto is noted."""
     reasons: list[Reason] = []
     vetoed = False
-    for shift in (*signature.supports, *signature.contradicts):
-        rows = _rows(shift, ruleset, views, correlator, until)
+    for shift, rows in found:
         begin, end = incident.started - signature.skew, incident.last + shift.within
-        number = _near(rows.filter(pl.col("t").is_between(begin, end)), incident, shift)
+        number = _near(rows.filter(pl.col("t").is_between(begin, end)), incident, shift) if rows is not None else 0
         if meets(shift.condition.bounds(), number):
             reasons.append(Reason(shift.rule, _title(shift.rule, ruleset), shift.confidence, int(number)))
             vetoed = vetoed or shift.veto
@@ -43,16 +71,17 @@ def _title(name: str, ruleset: RuleSet) -> str:
     return ruleset.signatures[name].signature.title if name in ruleset.signatures else name
 
 
-def _rows(shift: Shift, ruleset: RuleSet, views: Views, correlator: Correlator, until: int) -> pl.DataFrame:
+def _rows(shift: Shift, ruleset: RuleSet, views: Views, correlator: Correlator, until: int) -> pl.DataFrame | None:
     if shift.rule in ruleset.detections:
-        return views.rows(shift.rule)
+        rows = views.rows(shift.rule)
+        return None if rows.is_empty() else rows
     name = (
         shift.rule
         if shift.rule in ruleset.rules
         else next(s for s, f in ruleset.signatures.items() if f.signature.name == shift.rule)
     )
     outcome = correlator.outcome(name, until)
-    return outcome.rows if outcome.hits else outcome.rows.clear()
+    return outcome.rows if outcome.hits else None
 
 
 def _near(rows: pl.DataFrame, incident: Incident, shift: Shift) -> float:
