@@ -11,7 +11,7 @@ import pytest
 from tests.integration import living
 from tests.integration.living import Lab, until
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 MANY = 10_000
 LONG = 100 << 20

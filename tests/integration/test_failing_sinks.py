@@ -11,7 +11,7 @@ from tests.components.receiver import SLACK, Cut, Reply
 from tests.integration import living
 from tests.integration.living import Lab, told, until
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 WAYS = [Reply(500), Reply(500, taken=True), Reply(429, headers={"Retry-After": "1"}), Cut.DROP, Cut.TAKEN, Cut.HANG]
 CHAT = {"type": "slack", "token": "xoxb-1-bottoken", "channel": "C0123456789", "timeout": 0.5}

@@ -19,7 +19,7 @@ from tests.integration.living import Lab, until
 HOLD = float(os.environ.get("HEADWATER_HOLD", "4"))
 PARTS = 8
 """In which the rest of the outage comes meanwhile."""
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120 + HOLD)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120 + HOLD), pytest.mark.slow]
 
 HOLDER = """
 import sqlite3, sys

@@ -20,7 +20,7 @@ from pipeline.runtime.ledger import Ledger
 from tests.integration import living
 from tests.integration.living import Lab
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 KILLS = int(os.environ.get("HEADWATER_KILLS", "8"))
 HARD = KILLS // 2
