@@ -222,9 +222,13 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> C
         raise ConfigError("\n".join(map(str, sorted(problems))))
     reader = _Reader(document)
     values = _resolved(_overridden(document.value, environ), reader, (), environ)
+    unread = {(problem.line, problem.column) for problem in reader.problems}
+    missing, reader.problems = reader.problems, []
     config = _validated(values, reader, found)
-    if config is None or reader.problems:
-        raise ConfigError("\n".join(map(str, sorted(set(reader.problems)))))
+    # What is wrong with a value that could not be read follows from that.
+    wrong = {*missing, *(problem for problem in reader.problems if (problem.line, problem.column) not in unread)}
+    if config is None or wrong:
+        raise ConfigError("\n".join(map(str, sorted(wrong))))
     return config
 
 
