@@ -44,9 +44,7 @@ def seconds(value: object) -> float:
 
 def matcher(value: object) -> Matcher:
     """A matcher as Alertmanager writes it: `severity="critical"`, `cluster=~lab-.*`."""
-    match = (
-        re.fullmatch(r'\s*([A-Za-z_][\w.]*)\s*(=~|!~|!=|=)\s*(?:"(.*)"|([^"]*?))\s*', value) if isinstance(value, str) else None
-    )
+    match = _MATCHER.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise ValueError(f'{value!r} is not a matcher; write name="value" with one of = != =~ !~')
     operator: Literal["=", "!=", "=~", "!~"] = match[2]  # type: ignore[assignment]

@@ -18,7 +18,6 @@ _SAFE = "bcdfghjklmnpqrstvwxz2456789"
 _REPLICA = re.compile(rf"^(?P<owner>.+)-(?:[{_SAFE}]{{5,10}}|[0-9a-f]{{8,10}})-[{_SAFE}]{{5}}$")
 _CRON_POD = re.compile(rf"^(?P<owner>.+)-\d{{8,11}}-[{_SAFE}]{{5}}$")
 _CRON_JOB = re.compile(r"^(?P<owner>.+)-\d{8,11}$")
-_ORDINAL = re.compile(r"^(?P<owner>.+)-\d{1,4}$")
 
 
 @dataclass(frozen=True, slots=True, order=True)

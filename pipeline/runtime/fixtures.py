@@ -34,7 +34,6 @@ START = datetime(2026, 3, 1, 10, 0, tzinfo=UTC)
 """When every case begins."""
 BOOT = START - timedelta(hours=5)
 CLUSTER = "test"
-_REPEAT = frozenset({"at", "every", "times", "delay"})
 
 
 def micros(at: datetime) -> int:
