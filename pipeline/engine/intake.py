@@ -75,6 +75,7 @@ class Intake:
                 counts.extend(self._cri(block, state, now))
             else:
                 counts.extend(self._wrapped(block, state, now))
+            del block  # before the next is made: two at once would be the peak
         return counts
 
     def _cri(self, block: Block, state: State, now: datetime) -> Counts:

@@ -23,7 +23,7 @@ HEALTHY = ROOT / "tests" / "captures" / "healthy-rollouts"
 def main() -> None:
     """Measure and print a Markdown report."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmark", description=__doc__)
-    parser.add_argument("--lines", type=int, default=1_000_000)
+    parser.add_argument("--lines", type=int, default=5_000_000)
     parser.add_argument("--long", type=int, default=20_000_000, help="lines of the memory test; 0 leaves it out")
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
@@ -39,7 +39,7 @@ def main() -> None:
         _rules_report(folder, arguments.lines, arguments.repeats, base)
         _startup(arguments.repeats)
         if arguments.long:
-            _memory(Path(scratch), arguments.lines, arguments.long)
+            _memory(Path(scratch), arguments.long)
 
 
 def _cpu() -> str:
@@ -101,7 +101,6 @@ def _rules_report(folder: Path, lines: int, repeats: int, base: float) -> None:
     print("\n| stage (with 3,000 text signatures) | ns a line |\n|---|---|")
     for name, seconds in sorted(stages.items(), key=lambda item: -item[1]):
         print(f"| {name.removeprefix('stage ')} | {seconds / lines * 1e9:,.0f} |")
-    print(f"\nPeak memory with the shipped signatures: {_measure('engine', folder, 0)['mebibytes']:.0f} MiB.")
 
 
 def _startup(repeats: int) -> None:
@@ -110,17 +109,17 @@ def _startup(repeats: int) -> None:
     print(f"\n`headwater --help`: {help_:.2f} s. `headwater replay tests/captures/healthy-rollouts`: {replay:.2f} s.")
 
 
-def _memory(scratch: Path, short: int, long: int) -> None:
+def _memory(scratch: Path, lines: int) -> None:
     from tests.benchmark import corpus
 
-    sizes = []
-    for lines in (short, long):
-        folder = scratch / f"memory-{lines}"
-        folder.mkdir()
-        corpus.write(HEALTHY, folder, lines)
-        sizes.append(_measure("engine", folder, 0)["mebibytes"])
-        shutil.rmtree(folder)
-    print(f"\nPeak memory over {short:,} lines: {sizes[0]:.0f} MiB; over {long:,} lines: {sizes[1]:.0f} MiB.")
+    folder = scratch / "memory"
+    folder.mkdir()
+    corpus.write(HEALTHY, folder, lines)
+    marks = sorted({1_000_000, lines // 4, lines // 2, lines})
+    peaks = _measure("memory", folder, *marks)
+    print("\n| lines read | peak memory so far, MiB |\n|---|---|")
+    for mark in marks:
+        print(f"| {mark:,} | {peaks[str(mark)]:.0f} |")
 
 
 if __name__ == "__main__":

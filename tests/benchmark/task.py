@@ -137,8 +137,8 @@ def _ruleset(extra: int, *, shipped: bool = True) -> Any:
     return RuleSet({**own.detections, **made.detections}, {**own.rules, **made.rules}, own.signatures, f"bench-{extra}")
 
 
-def _run(folder: str, ruleset: Any) -> dict[str, float]:
-    """The whole way: files, blocks, engine, incidents."""
+def _run(folder: str, ruleset: Any, passed: Callable[[Any], None] = lambda _: None) -> dict[str, float]:
+    """The whole way: files, blocks, engine, incidents; `passed` is told of the engine behind every turn."""
     from connectors.sources import capture as source
     from pipeline.engine import blocks, candidates, intake, matching, scan
     from pipeline.engine.engine import Engine
@@ -161,6 +161,7 @@ def _run(folder: str, ruleset: Any) -> dict[str, float]:
     begin = time.perf_counter()
     for batches in merge.merged([(file.stream, lambda size, file=file: opened.read(file, block=size)) for file in opened.files]):
         engine.feed(batches)
+        passed(engine)
     engine.finish()
     engine.incidents()
     return {"seconds": time.perf_counter() - begin, **stages}
@@ -187,6 +188,20 @@ def bare(folder: str, extra: str) -> dict[str, float]:
     return _run(folder, _ruleset(int(extra), shipped=False))
 
 
+def memory(folder: str, *marks: str) -> dict[str, float]:
+    """The peak of resident memory (MiB) by the time that so many lines were read, of one process."""
+    peaks: dict[str, float] = {}
+
+    def passed(engine: Any) -> None:
+        lines = sum(number for (metric, _), number in engine.state.counts.items() if metric == "lines")
+        for mark in marks:
+            if mark not in peaks and lines >= int(mark) * 0.99:
+                peaks[mark] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+    _run(folder, _ruleset(0), passed)
+    return peaks
+
+
 def command(*arguments: str) -> dict[str, float]:
     """A command from start to exit."""
     return _timed(
@@ -195,7 +210,7 @@ def command(*arguments: str) -> dict[str, float]:
 
 
 TASKS: dict[str, Callable[..., dict[str, Any]]] = {
-    "copy": copy, "scan": scan, "ripgrep": ripgrep, "ndjson": ndjson, "engine": engine, "bare": bare, "command": command,
+    "copy": copy, "scan": scan, "ripgrep": ripgrep, "ndjson": ndjson, "engine": engine, "bare": bare, "memory": memory, "command": command,
 }  # fmt: skip
 
 if __name__ == "__main__":
