@@ -5,6 +5,7 @@ make the others look late or implausible.
 """
 
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 SECOND = 1_000_000
@@ -45,12 +46,17 @@ class Clocks:
         """The newest plausible event time (microseconds), 0 while there is none."""
         return self._plausible()[0]
 
-    def begun(self) -> int:
-        """The earliest event time heard of within two hours of the newest."""
+    def begun(self, kinds: Collection[str]) -> int:
+        """The earliest event time (microseconds) that streams of these kinds gave within two hours of the newest.
+
+        Streams of other kinds may have begun long before: events are kept for an hour before anything is read. Where there is no
+        stream of these kinds, that of all streams.
+        """
         last = self.newest() // MINUTE
+        named = [clock for clock in self.streams.values() if clock.source in kinds]
         found = (
             oldest
-            for clock in self.streams.values()
+            for clock in named or self.streams.values()
             for minute, (oldest, _) in clock.minutes.items()
             if last - 120 <= minute <= last
         )

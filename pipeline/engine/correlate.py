@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from pipeline import parsers
 from pipeline.engine import aggregate, grouping, windows
 from pipeline.engine.counts import Counts
 from pipeline.engine.state import State
@@ -350,13 +351,20 @@ class Correlator:
     def _baseline(self, rule: Rule, outcome: Outcome, until: int) -> None:
         correlation = rule.correlation
         assert correlation.type == "baseline"
+        begun = self._state.clocks.begun(self._kinds(rule))
         for group, seconds in self._seconds(rule, correlation.of, correlation.among).items():
             hits = windows.baseline(
                 seconds, correlation.timespan, correlation.against, correlation.condition.factor, correlation.minimum,
-                share=correlation.among is not None, begun=self._state.clocks.begun(), until=until,
+                share=correlation.among is not None, begun=begun, until=until,
             )  # fmt: skip
             if hits:
                 outcome.hits[group] = hits
+
+    def _kinds(self, rule: Rule) -> set[str]:
+        """The kinds of streams that may give the rows of a rule: its formats, and envelopes where no name tells who wrote."""
+        selectors = [self._ruleset.detections[name].selector for name in rule.detections]
+        formats = {f.name for f in parsers.all_formats().values() if any(s.admits(kind) for s in selectors for kind in f.sources)}
+        return formats | set(parsers.all_envelopes()) | {"unknown"}
 
     def _seconds(self, rule: Rule, of: str, among: str | None) -> dict[Group, Seconds]:
         keys = [f"g{at}" for at in range(len(rule.correlation.group_by))]
