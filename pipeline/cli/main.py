@@ -155,7 +155,10 @@ def rules_check(
 @rules_app.command("test", short_help="Run every case of every signature.")
 def rules_test(
     folders: Annotated[
-        list[Path] | None, typer.Argument(metavar="FOLDER", help="Folders of signatures. Default: the packaged ones.")
+        list[Path] | None,
+        typer.Argument(
+            metavar="WHICH", help="Packaged signatures by name, or folders of signatures. Default: all packaged ones."
+        ),
     ] = None,
     rules: Rules = None,
     run: Annotated[str | None, typer.Option(metavar="TEXT", help="Only signatures whose name contains this.")] = None,

@@ -28,10 +28,26 @@ def check(folders: Sequence[Path] | None) -> int:
     return 1 if errors else 0
 
 
+def _roots(where: Sequence[Path] | None) -> list[Path]:
+    """Folders with signatures, also told by the name of a packaged one. Raises UsageError for what is neither."""
+    packaged = {found.parent.name: found.parent for found in load.packaged().rglob(load.RULE_FILE)}
+    for path in where or ():
+        if not path.exists() and len(path.parts) == 1 and path.name not in packaged and not paths.hint(path):
+            near = nearest(path.name, packaged) or "`headwater rules list` names them"
+            raise UsageError(f"testing {path}: there is neither a folder nor a packaged signature of that name; {near}")
+    return paths.rules([path if path.exists() else packaged.get(str(path), path) for path in where or ()]) or [load.packaged()]
+
+
+def _whole(roots: Sequence[Path]) -> list[Path]:
+    """What to load with them: a packaged signature stands on rules of others."""
+    packaged = load.packaged().resolve()
+    return list(dict.fromkeys(packaged if root.resolve().is_relative_to(packaged) else root for root in roots))
+
+
 def test(folders: Sequence[Path] | None, rules: list[Path] | None, run: str | None) -> int:
     """Run cases; 1 when any is not as expected."""
-    roots = paths.rules(folders) or [load.packaged()]
-    ruleset = load.load(parsers.vocabulary(), paths.rules(rules) or ([load.packaged()] if folders is None else roots))
+    roots = _roots(folders)
+    ruleset = load.load(parsers.vocabulary(), paths.rules(rules) or _whole(roots))
     passed = failed = 0
     for path in sorted(file for root in roots for file in root.rglob("cases.yaml")):
         slug = path.parent.name
@@ -47,13 +63,13 @@ def test(folders: Sequence[Path] | None, rules: list[Path] | None, run: str | No
 
 def mutate(folders: Sequence[Path] | None, run: str | None) -> int:
     """Print the mutants that no case notices; 1 when there are any."""
-    roots = list(folders or [load.packaged()])
-    paths = load.files(roots)
+    roots = _roots(folders)
+    files = load.files(_whole(roots))
     survived = tried = 0
     for path in sorted(file for root in roots for file in root.rglob(load.RULE_FILE)):
         if run and run not in path.parent.name:
             continue
-        for mutant in mutation.run(path.parent, paths, parsers.vocabulary()):
+        for mutant in mutation.run(path.parent, files, parsers.vocabulary()):
             tried, survived = tried + 1, survived + (not mutant.noticed)
             if not mutant.noticed:
                 print(f"{path}:{mutant.line}: no case notices {mutant.change}", flush=True)

@@ -169,6 +169,13 @@ def test_help_reads_well(command: str, root: Path) -> None:
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
+def test_one_signature_is_tested_by_its_name(root: Path) -> None:
+    """Its cases run with the rules of others that it stands on; so do those of its folder."""
+    by_name = headwater("rules", "test", "ingress-default-backend-flood", root=root)
+    assert re.fullmatch(r"[1-9]\d* passed, 0 failed\n", by_name.stdout), by_name.stderr
+    assert headwater("rules", "test", "rules/ingress/ingress-default-backend-flood", root=root).stdout == by_name.stdout
+
+
 SLIPS: dict[str, tuple[str, int, str]] = {
     "command": ("repaly x", 2, "Did you mean 'replay'?"),
     "command of rules": ("rules lst", 2, "Did you mean 'list'?"),
@@ -181,6 +188,7 @@ SLIPS: dict[str, tuple[str, int, str]] = {
     "signature": ("rules show conntrack-tabel-full --rules {rules}", 2, "did you mean 'conntrack-table-full'?"),
     "layer": ("rules list --layer nod --rules {rules}", 2, "did you mean 'node'?"),
     "rule folder": ("rules check rulse", 2, "did you mean 'rules'?"),
+    "signature to test": ("rules test conntrack-tabel-full", 2, "did you mean 'conntrack-table-full'?"),
     "file": ("scan README.mdd", 2, "did you mean 'README.md'?"),
     "capture": (
         "replay tests/captures/conntrack-table-fu --rules {rules}",
