@@ -157,7 +157,7 @@ def rules_test(
     folders: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="WHICH", help="Packaged signatures by name, or folders of signatures. Default: all packaged ones."
+            metavar="WHICH", help="Packaged signatures by name, or folders of signatures. Default: all."
         ),
     ] = None,
     rules: Rules = None,
