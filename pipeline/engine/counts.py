@@ -105,7 +105,10 @@ class Counts:
         known = self._joined.get(plan.name)
         if known is None or len(known) < len(raw):
             rest = raw if known is None else raw.slice(len(known))
-            dated = rest.with_columns(pl.col("second").cast(columns.TIME).alias("@timestamp"))
+            dated = rest.with_columns(
+                pl.col("second").cast(columns.TIME).alias("@timestamp"),
+                pl.lit(None, pl.String).alias("k8s.workload.name"),  # of the writer: topology tells
+            )
             if "upstream.address" in plan.keys:
                 dated = dated.with_columns(pl.concat_list("upstream.address"))
             added = enrich.enrich(dated, self._state.topology)

@@ -12,7 +12,7 @@ class Stream:
 
     `id` is stable over restarts (a path below the capture, a topic and partition) and is the origin part of `event.id`.
     `envelope` and `format` are parser names; None means: decide by the first lines. `boot_time` turns the microseconds
-    of kernel records into times; `zone` is the node's availability zone.
+    of kernel records into times.
     """
 
     id: str

@@ -35,7 +35,7 @@ false_positives: [f]
 references: ['https://example.com']
 confidence: 0.7
 correlation:
-    {type: baseline, of: lookup, group-by: [k8s.node.name], timespan: 30s, against: 1h, condition: {factor: 3}, minimum: 100}
+    {type: baseline, of: lookup, group-by: [k8s.workload.name], timespan: 30s, against: 1h, condition: {factor: 3}, minimum: 100}
 alert: {annotations: {summary: more}}
 """
 
@@ -58,7 +58,8 @@ def queries(begin: int, end: int, rate: int) -> RawBatch:
         at = (START + timedelta(seconds=second)).strftime("%Y-%m-%dT%H:%M:%S")
         query = '[INFO] 10.0.0.9:4711 - 7 "A IN cart.shop. udp 41 false 1232" NOERROR qr,aa,rd 80 0.0001s'
         lines += [f"{at}.{number:06d}Z stdout F {query}\n" for number in range(rate)]
-    return RawBatch(Stream("n1/coredns", "cri", "coredns", node="n1"), "".join(lines).encode(), begin * 1_000_000)
+    stream = Stream("coredns", "cri", "coredns", node="n1", namespace="dns", pod="resolver-7d8f9c6b5d-x2x4z", container="coredns")
+    return RawBatch(stream, "".join(lines).encode(), begin * 1_000_000)
 
 
 def event() -> RawBatch:
@@ -90,7 +91,10 @@ def test_traffic_that_goes_on_as_it_began_is_usual(ruleset: RuleSet) -> None:
 
 
 def test_a_rise_over_what_was_seen_is_told(ruleset: RuleSet) -> None:
-    """Four times the queries of the five minutes before are a rise, though less than the hour asked for is known."""
+    """Four times the queries of the five minutes before are a rise, though less than the hour asked for is known.
+
+    It is told of the workload, which is known by the name of the pod that wrote the log.
+    """
     rise = found(ruleset, queries(0, 300, 20), queries(300, 360, 80))
-    assert [incident.signature for incident in rise] == ["more-queries"]
+    assert [(incident.signature, incident.group) for incident in rise] == [("more-queries", {"k8s.workload.name": "resolver"})]
     assert 300 < rise[0].detected / 1_000_000 - START.timestamp() <= 330
