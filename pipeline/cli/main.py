@@ -156,9 +156,7 @@ def rules_check(
 def rules_test(
     folders: Annotated[
         list[Path] | None,
-        typer.Argument(
-            metavar="WHICH", help="Packaged signatures by name, or folders of signatures. Default: all."
-        ),
+        typer.Argument(metavar="WHICH", help="Packaged signatures by name, or folders of signatures. Default: all."),
     ] = None,
     rules: Rules = None,
     run: Annotated[str | None, typer.Option(metavar="TEXT", help="Only signatures whose name contains this.")] = None,
