@@ -103,6 +103,10 @@ class Followed:
             self._give_up(file)
         return self._read(budget)
 
+    def more(self) -> bool:
+        """Whether a file waits for its turn."""
+        return bool(self._ready)
+
     def position(self) -> Position:
         """Each known file, with how it is known and how far it was read."""
         begun = self._begun or not self._fresh  # also behind a `seek` that no poll has followed yet

@@ -44,7 +44,7 @@ class Stdin:
     def __init__(self, stream: Stream, fd: int) -> None:
         self._stream, self._fd = stream, fd
         self._offset, self._rest = 0, b""
-        self._ended = self._cutting = False
+        self._ended = self._cutting = self._more = False
         self._troubles: list[Trouble] = []
 
     def poll(self, budget: int, now: float) -> Sequence[RawBatch]:
@@ -56,6 +56,7 @@ class Stdin:
             self._ended = not piece
             size += len(piece)
             pieces.append(piece)
+        self._more = not self._ended and size >= budget
         data = b"".join(pieces) if size else self._rest
         given, self._rest = self._divided(data)
         if not given:
@@ -63,6 +64,10 @@ class Stdin:
         batch = RawBatch(self._stream, given, self._offset)
         self._offset += len(given)
         return [batch]
+
+    def more(self) -> bool:
+        """Whether the other end was quicker."""
+        return self._more
 
     def position(self) -> Position:
         """How many bytes of which stream were given."""

@@ -1,16 +1,20 @@
 """The ways in: what cannot be read twice goes through the log, once, whatever a restart gives again."""
 
-from collections.abc import Sequence
+import gzip
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
+from connectors.sources import file as followed
 from connectors.transports import segments
+from pipeline.contracts import Context
 from pipeline.contracts.source import Position, SourceStatus, Trouble
 from pipeline.errors import SourceError, TransportError
 from pipeline.model.stream import RawBatch, Stream
+from pipeline.runtime import progress
 from pipeline.runtime.inputs import Input, Inputs
 
 KERNEL = Stream("kmsg#boot", "kmsg", "kernel")
@@ -32,6 +36,9 @@ class Ring:
             return []
         data, self.next = b"".join(self.records[self.next :]), len(self.records)
         return [RawBatch(KERNEL, data, numbers[0], pl.Series(numbers, dtype=pl.UInt64))]
+
+    def more(self) -> bool:
+        return False
 
     def position(self) -> Position:
         return {"next": self.next}
@@ -77,6 +84,11 @@ def text(batches: Sequence[RawBatch]) -> bytes:
     return b"".join(batch.data for batch in batches)
 
 
+def logged(log: Full) -> list[RawBatch]:
+    """What stands in the log, without notes of how far it was read."""
+    return [batch for batch in log.read(log.begin(), 1 << 20).batches if batch.stream != progress.STREAM]
+
+
 def made(source: Ring, log: Full) -> Inputs:
     return Inputs([Input("kernel", "kmsg", source, kept=True)], log)
 
@@ -85,11 +97,11 @@ def test_what_cannot_be_read_twice_goes_through_the_log(log: Full) -> None:
     """What comes out is what stands in the log."""
     inputs = made(Ring(records(0, 1)), log)
     assert text(inputs.read(0, 100).batches) == b"".join(records(0, 1))
-    assert text(log.read(log.begin(), 1 << 20).batches) == b"".join(records(0, 1))
+    assert text(logged(log)) == b"".join(records(0, 1))
 
 
 def test_records_behind_the_checkpoint_are_taken_once(log: Full) -> None:
-    """After a kill the log has rows that the source gives again; they are known by stream and number, records whole."""
+    """After a kill the log has rows that the checkpoint does not know; the source goes on behind them."""
     first = made(Ring(records(0, 1)), log)
     first.read(0, 100)
     saved = first.positions()
@@ -99,7 +111,89 @@ def test_records_behind_the_checkpoint_are_taken_once(log: Full) -> None:
     again = made(Ring(records(0, 1, 2, 3, 4)), log)
     assert list(again.seek(saved)) == []
     assert text(again.read(2, 102).batches) == b"".join(records(2, 3, 4))
-    assert text(log.read(log.begin(), 1 << 20).batches) == b"".join(records(0, 1, 2, 3, 4))
+    assert text(logged(log)) == b"".join(records(0, 1, 2, 3, 4))
+
+
+def test_a_kill_before_the_first_checkpoint_takes_nothing_in_twice(log: Full) -> None:
+    """Then the log alone knows how far the source was read."""
+    made(Ring(records(0, 1)), log).read(0, 100)
+    again = made(Ring(records(0, 1, 2)), log)
+    assert list(again.seek(None)) == []
+    assert text(again.read(1, 101).batches) == b"".join(records(0, 1, 2))
+    assert text(logged(log)) == b"".join(records(0, 1, 2))
+
+
+def test_an_older_place_in_the_log_gives_its_rows_again_and_asks_no_source(log: Full) -> None:
+    """Other rules read from there; what is kept was read of its source once and for all."""
+    first = made(Ring(records(0)), log)
+    old = first.positions()
+    first.read(0, 100)
+    first.inputs[0].source.records.extend(records(1))  # type: ignore[attr-defined]
+    first.read(1, 101)
+
+    again = made(Ring(records(0, 1, 2)), log)
+    assert list(again.seek(old)) == []
+    assert again.positions() == old
+    assert text(again.read(2, 102).batches) == b"".join(records(0, 1, 2))
+    assert text(logged(log)) == b"".join(records(0, 1, 2))
+
+
+def test_what_follows_a_place_of_the_log_is_read_again_when_the_log_loses_it(log: Full, tmp_path: Path) -> None:
+    """A torn tail takes rows and the note of them, so that their source gives them again."""
+    first = made(Ring(records(0)), log)
+    first.read(0, 100)
+    saved, kept = first.positions(), log.end()["offset"]
+    first.inputs[0].source.records.extend(records(1))  # type: ignore[attr-defined]
+    first.read(1, 101)
+    log.close()
+    with (tmp_path / "log" / f"{0:020}.log").open("r+b") as segment:
+        segment.truncate(kept + 10)
+
+    torn = Full(tmp_path / "log", 1 << 20)
+    again = made(Ring(records(0, 1)), torn)
+    assert list(again.seek(saved)) == []
+    assert text(again.read(2, 102).batches) == b"".join(records(1))
+    assert text(logged(torn)) == b"".join(records(0, 1))
+
+
+def compress(path: Path) -> None:
+    path.with_name(f"{path.name}.1.gz").write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+
+
+@pytest.mark.parametrize("rotate", [lambda path: path.rename(f"{path}.1"), compress], ids=["renamed", "compressed"])
+@pytest.mark.parametrize("saves", [True, False], ids=["checkpoint", "none"])
+def test_a_kept_file_that_is_new_and_rotated_after_a_kill_is_taken_once(
+    log: Full, tmp_path: Path, rotate: Callable[[Path], object], *, saves: bool
+) -> None:
+    """The checkpoint does not know it; the log beside it begins with the same lines and has as many bytes."""
+
+    def follow(saved: Any) -> tuple[Inputs, list[RawBatch]]:
+        settings = followed.Settings(paths=(f"{tmp_path}/logs/",), start="beginning")
+        source = followed.create(settings, Context("lab", tmp_path, "pods"))
+        inputs = Inputs([Input("pods", "file", source, kept=True)], log)
+        assert list(inputs.seek(saved)) == []
+        return inputs, [batch for now in range(100, 400, 20) for batch in inputs.read(now, now).batches]
+
+    path = tmp_path / "logs" / "app.log"
+    path.parent.mkdir()
+    path.with_name("other.log").write_text("banner\nother\n")
+    inputs, _ = follow(None)
+    saved = inputs.positions() if saves else None
+    path.write_text("banner\nfirst 1\nfirst 2\n")
+    inputs.read(500, 500)
+    inputs.close()
+    rotate(path)
+    path.write_text("banner\nnext  1\nnext  2\n")
+
+    log = Full(tmp_path / "log", 1 << 20)
+    _, found = follow(saved)
+    expected = [] if saves else ["banner", "other"]
+    assert sorted(text(found).decode().split("\n")[:-1]) == sorted(
+        [*expected, "banner", "first 1", "first 2", "banner", "next  1", "next  2"]
+    )
+    names = [(batch.stream.id, batch.offset) for batch in logged(log)]
+    assert len(names) == len(set(names))
 
 
 def test_while_the_log_takes_nothing_the_position_stays(log: Full) -> None:
