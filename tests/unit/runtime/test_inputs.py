@@ -3,7 +3,7 @@
 import gzip
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 import pytest
@@ -15,7 +15,7 @@ from pipeline.contracts.source import Position, SourceStatus, Trouble
 from pipeline.errors import SourceError, TransportError
 from pipeline.model.stream import RawBatch, Stream
 from pipeline.runtime import progress
-from pipeline.runtime.inputs import Input, Inputs
+from pipeline.runtime.inputs import BUDGET, Input, Inputs
 
 KERNEL = Stream("kmsg#boot", "kmsg", "kernel")
 
@@ -156,6 +156,12 @@ def test_what_follows_a_place_of_the_log_is_read_again_when_the_log_loses_it(log
     assert text(logged(torn)) == b"".join(records(0, 1))
 
 
+def following(folder: Path, log: Full, *, kept: bool = False, start: Literal["end", "beginning"] = "beginning") -> Inputs:
+    """Files as a source."""
+    settings = followed.Settings(paths=(f"{folder}/logs/",), start=start)
+    return Inputs([Input("pods", "file", followed.create(settings, Context("lab", folder, "pods")), kept=kept)], log)
+
+
 def compress(path: Path) -> None:
     path.with_name(f"{path.name}.1.gz").write_bytes(gzip.compress(path.read_bytes()))
     path.unlink()
@@ -169,9 +175,7 @@ def test_a_kept_file_that_is_new_and_rotated_after_a_kill_is_taken_once(
     """The checkpoint does not know it; the log beside it begins with the same lines and has as many bytes."""
 
     def follow(saved: Any) -> tuple[Inputs, list[RawBatch]]:
-        settings = followed.Settings(paths=(f"{tmp_path}/logs/",), start="beginning")
-        source = followed.create(settings, Context("lab", tmp_path, "pods"))
-        inputs = Inputs([Input("pods", "file", source, kept=True)], log)
+        inputs = following(tmp_path, log, kept=True)
         assert list(inputs.seek(saved)) == []
         return inputs, [batch for now in range(100, 400, 20) for batch in inputs.read(now, now).batches]
 
@@ -209,6 +213,34 @@ def test_while_the_log_takes_nothing_the_position_stays(log: Full) -> None:
     assert text(inputs.read(1, 101).batches) == b"".join(records(0))
     assert text(inputs.read(2, 102).batches) == b"".join(records(1))
     assert inputs.positions()["sources"]["kernel"]["position"] == {"next": 2}
+
+
+def test_in_the_midst_of_a_long_line_there_is_more(log: Full, tmp_path: Path) -> None:
+    """A round that gives no row is not the end of a backlog."""
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "app.log").write_bytes(b"x" * (BUDGET + 10) + b"\nshort\n")
+    inputs = following(tmp_path, log)
+    rounds = [inputs.read(0, 100)]
+    while rounds[-1].more:
+        rounds.append(inputs.read(len(rounds), 100))
+    assert not rounds[0].batches
+    assert text(rounds[-1].batches).endswith(b"x\nshort\n")
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_comes_after_the_first_look_lies_behind_its_position(log: Full, tmp_path: Path, *, kept: bool) -> None:
+    """Files that are followed from their end: other rules that go back to the very start find what was written since."""
+    path = tmp_path / "logs" / "app.log"
+    path.parent.mkdir()
+    path.write_text("old\n")
+    inputs = following(tmp_path, log, kept=kept, start="end")
+    inputs.look(0, 100)
+    begin = inputs.positions()
+    path.write_text("old\nnew\n")
+    assert text(inputs.read(1, 101).batches) == b"new\n"
+    again = following(tmp_path, log, kept=kept, start="end")
+    assert list(again.seek(begin)) == []
+    assert text(again.read(2, 102).batches) == b"new\n"
 
 
 def test_a_source_that_fails_does_not_stop_the_others(log: Full) -> None:
