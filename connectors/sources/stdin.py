@@ -9,8 +9,7 @@ import select
 import uuid
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict
-
+from connectors.writer import Writer
 from pipeline.contracts import Context
 from pipeline.contracts.source import LONGEST, Position, SourceStatus, Trouble
 from pipeline.errors import SourceError
@@ -20,19 +19,8 @@ FD = 0
 _PIECE = 1 << 20
 
 
-class Settings(BaseModel):
+class Settings(Writer):
     """What is known of whoever writes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    envelope: str | None = None
-    format: str | None = None
-    node: str | None = None
-    namespace: str | None = None
-    pod: str | None = None
-    app: str | None = None
-    container: str | None = None
-    process: str | None = None
 
 
 class Stdin:
@@ -123,5 +111,4 @@ class Stdin:
 
 def create(settings: Settings, context: Context) -> Stdin:
     """Read standard input."""
-    known = {"cluster": context.cluster, **settings.model_dump(exclude_none=True)}
-    return Stdin(Stream(id=f"stdin#{uuid.uuid4().hex[:12]}", **known), FD)
+    return Stdin(settings.stream(f"stdin#{uuid.uuid4().hex[:12]}", cluster=context.cluster), FD)
