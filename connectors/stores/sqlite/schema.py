@@ -101,14 +101,11 @@ MIGRATIONS: tuple[Migration, ...] = (_first,)
 def connect(path: Path, patience: float, migrations: Sequence[Migration] = MIGRATIONS) -> sqlite3.Connection:
     """The database at `path`, new or brought up to date; waits `patience` seconds for a lock. Raises StoreError."""
     with said("opening", path):
-        is_new = _refuse_what_is_not_ours(path, len(migrations))
+        _refuse_what_is_not_ours(path, len(migrations))
         database = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
     try:
         with said("opening", path):
-            if is_new:
-                # In this order: once there is a page, the way of vacuuming is settled, and the mark must not wait in the log.
-                database.execute("PRAGMA auto_vacuum = INCREMENTAL")
-                database.execute(f"PRAGMA application_id = {APPLICATION}")
+            _mark(database)
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = NORMAL")
             database.execute("PRAGMA foreign_keys = ON")
@@ -134,17 +131,28 @@ def transaction(database: sqlite3.Connection, path: Path, doing: str, *, write: 
             raise
 
 
-def _refuse_what_is_not_ours(path: Path, newest: int) -> bool:
-    """Whether there is nothing yet. Raises StoreError for a file that is not ours or of a newer version."""
+def _refuse_what_is_not_ours(path: Path, newest: int) -> None:
+    """Raises StoreError for a file that is not ours or of a newer version."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists() or not path.stat().st_size:
-        return True
+        return
     application, version = marks.of(path) or (None, 0)
     if application != APPLICATION:
         what = "no database" if application is None else "another program's database"
         raise StoreError(f"opening the store {path}: it is {what} and was left as it is; move it away or name another file")
     _refuse_newer(path, version, newest)
-    return False
+
+
+def _mark(database: sqlite3.Connection) -> None:
+    """Say whose it is, where there is nothing yet: with its first page, for a page without a mark would be a stranger's after a
+    kill. The mark must not wait in the log, so this comes before there is one.
+    """
+    if database.execute("PRAGMA page_count").fetchone()[0]:
+        return
+    database.execute("BEGIN")  # not IMMEDIATE: that makes the page, and then the way of vacuuming is settled
+    database.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    database.execute(f"PRAGMA application_id = {APPLICATION}")
+    database.execute("COMMIT")
 
 
 def _refuse_newer(path: Path, version: int, newest: int) -> None:

@@ -309,6 +309,44 @@ for call in range(1000):
     store.close()
 
 
+DIES = """
+import os, sys
+from pathlib import Path
+from connectors.stores.sqlite import schema
+
+folder, left = Path(sys.argv[1]), 0
+
+def count(frame, event, function):
+    global left
+    left -= event == "c_return" and function.__name__ == "execute"
+    if left < 0:
+        os._exit(9)
+
+for left in range(100):
+    child = os.fork()
+    if not child:
+        sys.setprofile(count)
+        schema.connect(folder / f"{left}.db", 1.0)
+        os._exit(0)
+    if os.waitpid(child, 0)[1] == 0:
+        break
+"""
+
+
+def test_a_death_while_it_is_made_leaves_nothing_that_is_nobodys(tmp_path: Path) -> None:
+    """After any statement: the next process makes it whole."""
+    root = Path(__file__).parents[4]
+    subprocess.run([sys.executable, "-c", DIES, str(tmp_path)], check=True, cwd=root)
+    files = sorted(tmp_path.glob("*.db"))
+    assert len(files) > 10
+    for path in files:
+        with contextlib.closing(schema.connect(path, 1.0)) as database:
+            found = [
+                database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("auto_vacuum", "application_id", "user_version")
+            ]
+        assert found == [2, schema.APPLICATION, len(schema.MIGRATIONS)]
+
+
 def test_it_is_there_after_a_restart(path: Path) -> None:
     """Whether it was closed or not."""
     left_open = sqlite.SQLite(path)
