@@ -167,7 +167,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda path: path.write_bytes(b"\x7fELF" + bytes(range(256)) * 40),
         "it is no database and was left as it is",
     ),
-    "a note": (lambda path: path.write_text("buy milk"), "left as it is; move it away or name another file"),
+    "a note": (lambda path: path.write_text("buy milk"), "left as it is; move it away or name another place"),
     "of another program": (_foreign, "another program's database and was left as it is"),
     "newer": (_newer, f"version {len(schema.MIGRATIONS) + 1} .* up to {len(schema.MIGRATIONS)}; .* use the newer Headwater"),
 }
