@@ -12,9 +12,7 @@ from typing import Any
 
 from pipeline.model.stream import RawBatch
 
-VERSION = 2
-FIRST = 1
-"""With this version the log had no notes of how far sources were read, so that its history cannot be gone back to."""
+VERSION = 1
 REWIND = 2 * 3600 * 1_000_000
 """Microseconds of event time that are read again when the rules have changed: longer than the longest window."""
 STEP = REWIND // 12
@@ -57,8 +55,7 @@ def encode(place: Place, history: History) -> dict[str, bytes]:
 def decode(parts: Mapping[str, bytes]) -> tuple[Place, History]:
     """The place and those before it. Raises ValueError or KeyError where they cannot be read."""
     known = json.loads(parts["place"])
-    if known["version"] not in (FIRST, VERSION):
+    if known["version"] != VERSION:
         raise ValueError(f"a place of version {known['version']}")
     held = [RawBatch(*given) for given in pickle.loads(parts["held"])]  # noqa: S301 (our own checkpoint)
-    history = known["history"] if known["version"] == VERSION else ()
-    return Place(known["positions"], held), History([(at, positions) for at, positions in history])
+    return Place(known["positions"], held), History([(at, positions) for at, positions in known["history"]])

@@ -49,10 +49,20 @@ class Input:
     noted: Position | None = None
     """The position that its last note led to."""
     place: dict[str, Any] = field(default_factory=dict)
-    """Where its rows end that were read of the log."""
+    """Where its rows end that were read of the log, or later; with the notes behind them it becomes `noted`."""
 
     def __post_init__(self) -> None:
         self.place = progress.copied(self.source.position())
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What the log knows it by."""
+        return self.name, self.kind
+
+    def saved(self, positions: Mapping[str, Any] | None) -> Position | None:
+        """Its own of all positions; None where it had none, or another source had its name."""
+        found = positions["sources"].get(self.name) if positions else None
+        return found["position"] if found and found["type"] == self.kind else None
 
     def position(self) -> Position:
         """Where the rows end that were handed on."""
@@ -126,21 +136,22 @@ class Inputs:
         sources = {entry.name: {"type": entry.kind, "position": entry.position()} for entry in self.inputs}
         return {"log": dict(self._position), "sources": sources}
 
-    def seek(self, positions: Mapping[str, Any] | None) -> Iterator[str]:
-        """Go on at positions that `positions` gave; without any, at the beginning of the log. Gives a line for each source that
-        has to begin anew.
+    def seek(self, positions: Mapping[str, Any] | None, begin: Mapping[str, Any] | None = None) -> Iterator[str]:
+        """Go on at positions that `positions` gave, or from an earlier place `begin`: the log is read again from there, and every
+        source that is its own log. Without any, the log is read from its beginning. Gives a line for each source that has to
+        begin anew.
         """
-        self._position = positions["log"] if positions else self.log.begin()
-        known = positions["sources"].items() if positions else ()
-        saved = {(name, found["type"]): found["position"] for name, found in known}
-        noted = self._noted(saved)
+        begin = begin or positions
+        self._position = begin["log"] if begin else self.log.begin()
+        saved = {entry.key: entry.saved(positions if entry.kept else begin) for entry in self.inputs}
+        noted = self._noted({key: position for key, position in saved.items() if position is not None})
         for entry in self.inputs:
-            key = entry.name, entry.kind
-            entry.place = progress.copied(saved.get(key, entry.place))
+            if entry.key not in noted:
+                continue
             try:
-                if key in noted:
-                    entry.source.seek(noted[key])
-                    entry.noted = noted[key]
+                entry.place = progress.copied(saved[entry.key] or entry.place)
+                entry.source.seek(noted[entry.key])
+                entry.noted = noted[entry.key]
             except SourceError as error:
                 yield str(error)
 
@@ -187,7 +198,7 @@ class Inputs:
             self._errors.append(("log", str(error)))
             return [], False
         self._position = read.position
-        entries = {(entry.name, entry.kind): entry for entry in self.inputs}
+        entries = {entry.key: entry for entry in self.inputs}
         for note in _notes(read.batches):
             if entry := entries.get((note.source, note.kind)):
                 note.apply(entry.place)

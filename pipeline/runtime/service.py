@@ -273,14 +273,14 @@ class Service:
         if error is not None:
             self._intents, self._dirty = [*copy.intents, *self._intents], True
 
-    def _seek(self, positions: Mapping[str, object] | None) -> None:
-        for text in self.inputs.seek(positions):
+    def _seek(self, positions: Mapping[str, object] | None, begin: Mapping[str, object] | None = None) -> None:
+        for text in self.inputs.seek(positions, begin):
             self.troubles.note("sources", "position", text)
 
     def _begin_again(self, error: StateError, place: Place) -> None:
         """The rules are others: read the last two hours anew, as far as they are still there."""
         log.warning(f"{error}; the last two hours are read anew, as far as they are still there")
-        self._seek(self._history.oldest() or place.positions)
+        self._seek(place.positions, self._history.oldest())
         self._history = History()
 
     def _note_troubles(self) -> None:
