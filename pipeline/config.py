@@ -9,7 +9,7 @@ or variable, without the newline at its end.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -212,14 +212,18 @@ def find(path: Path | None, environ: Mapping[str, str] = os.environ) -> Path | N
     return path or next((place for place in PLACES if place.is_file()), None)
 
 
-def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Config:
-    """The configuration. Raises ConfigError with every problem of the file, a line each."""
+def load(path: Path | None = None, environ: Mapping[str, str] = os.environ, *, only: Collection[str] = ()) -> Config:
+    """The configuration. Raises ConfigError with every problem of the file, a line each. `only`: the keys that somebody wants to
+    know; the others are left at their defaults, and the secrets in them need not be there.
+    """
     found = find(path, environ)
     document, problems = _document(found)
     if problems:
         raise ConfigError("\n".join(map(str, sorted(problems))))
     reader = _Reader(document)
-    values = _resolved(_overridden(document.value, environ), reader, (), environ)
+    unwanted = Settings.model_fields.keys() - only if only else set()
+    given = {key: value for key, value in _overridden(document.value, environ).items() if key not in unwanted}
+    values = _resolved(given, reader, (), environ)
     unread = {(problem.line, problem.column) for problem in reader.problems}
     missing, reader.problems = reader.problems, []
     config = _validated(values, reader, found)

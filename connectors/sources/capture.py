@@ -306,6 +306,9 @@ class Recorded:
 
     def poll(self, budget: int, now: float) -> Sequence[RawBatch]:
         """The records whose time has come, of all files up to the same time."""
+        self._more = False
+        if budget <= 0:
+            return []
         block = min(BLOCK, max(64 << 10, budget // len(self._cursors)))
         for cursor in self._cursors:
             cursor.fill(block)
@@ -314,7 +317,13 @@ class Recorded:
             return []
         slowest = min(ahead, key=lambda cursor: cursor.last)
         horizon = min(slowest.last, self._paced(ahead, now))
-        return [batch for cursor in ahead if (batch := cursor.take(horizon))]
+        given = [batch for cursor in ahead if (batch := cursor.take(horizon))]
+        self._more = sum(len(batch.data) for batch in given) >= budget // 2
+        return given
+
+    def more(self) -> bool:
+        """Whether it gave much at once: what a recording has is read as it was written, and a short one has no backlog."""
+        return self._more
 
     def position(self) -> Position:
         """The bytes given of each file."""
@@ -351,6 +360,7 @@ class Recorded:
 
     def _reset(self, given: Mapping[str, int]) -> None:
         self._anchor: tuple[float, int] | None = None
+        self._more = False
         readers = [(batch.stream, _once(batch)) for batch in self._capture.topology()]
         readers += [(file.stream, _reader(self._capture, file)) for file in self._capture.files]
         self._cursors = [_Cursor(stream, read, given.get(stream.id, 0)) for stream, read in readers]

@@ -21,13 +21,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from connectors.followed import content, names
 from connectors.followed.content import Head, Key
 from connectors.followed.file import File, Handles, Taken, rest, take
 from connectors.followed.folders import Folders, Found, Listing
 from connectors.followed.register import Register
+from connectors.writer import Writer
 from pipeline.contracts import Context
 from pipeline.contracts.source import LONGEST, Position, SourceStatus, Trouble
 from pipeline.errors import ConfigError, SourceError
@@ -46,23 +47,13 @@ LOST = 3600.0
 """Seconds to wait for a folder that is not there (not mounted yet) before its unread files count as lost."""
 
 
-class Settings(BaseModel):
+class Settings(Writer):
     """What to follow, and what is known of whoever writes it (paths of Kubernetes say more by themselves)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     paths: Annotated[tuple[str, ...], Field(min_length=1)]
     """Absolute: files, folders with all below them, globs."""
     exclude: tuple[str, ...] = ()
     start: Literal["end", "beginning"] = "end"
-    envelope: str | None = None
-    format: str | None = None
-    node: str | None = None
-    namespace: str | None = None
-    pod: str | None = None
-    app: str | None = None
-    container: str | None = None
-    process: str | None = None
 
 
 @dataclass(slots=True)
@@ -102,6 +93,10 @@ class Followed:
         for file in [file for file, since in self._register.missing.items() if now - since > LOST]:
             self._give_up(file)
         return self._read(budget)
+
+    def more(self) -> bool:
+        """Whether a file waits for its turn."""
+        return bool(self._ready)
 
     def position(self) -> Position:
         """Each known file, with how it is known and how far it was read."""
@@ -465,9 +460,8 @@ class Followed:
     def _stream(self, name: str) -> Stream:
         """What is known of whoever writes a file: its path says it, or the link to it, or the settings."""
         path = name.rpartition("#")[0]
-        own = self._settings.model_dump(include=set(Stream.__dataclass_fields__), exclude_none=True)
         seen = names.identity((path, self._folders.links.get(path, "")))
-        return Stream(id=name, **{"cluster": self._context.cluster, **own, **seen})
+        return self._settings.stream(name, cluster=self._context.cluster, **seen)
 
     # What went wrong.
 

@@ -57,10 +57,12 @@ class Kmsg:
         self._checked = float("-inf")
         self._started = 0.0
         self._error = ""
+        self._more = False
         self._troubles: list[Trouble] = []
 
     def poll(self, budget: int, now: float) -> Sequence[RawBatch]:
         """The records that have come."""
+        self._more = False
         if self._fd < 0 and not self._open():
             return []
         if now - self._checked >= EVERY:
@@ -76,9 +78,14 @@ class Kmsg:
             records.append(record if record.endswith(b"\n") else record + b"\n")
             numbers.append(number)
             budget -= len(record)
+        self._more = budget <= 0
         if not records:
             return []
         return [RawBatch(self._stream(), b"".join(records), numbers[0], pl.Series(numbers, dtype=pl.UInt64))]
+
+    def more(self) -> bool:
+        """Whether the kernel was quicker."""
+        return self._more
 
     def position(self) -> Position:
         """The last record given, of which boot, and when that was."""

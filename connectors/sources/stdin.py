@@ -9,8 +9,7 @@ import select
 import uuid
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict
-
+from connectors.writer import Writer
 from pipeline.contracts import Context
 from pipeline.contracts.source import LONGEST, Position, SourceStatus, Trouble
 from pipeline.errors import SourceError
@@ -20,19 +19,8 @@ FD = 0
 _PIECE = 1 << 20
 
 
-class Settings(BaseModel):
+class Settings(Writer):
     """What is known of whoever writes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    envelope: str | None = None
-    format: str | None = None
-    node: str | None = None
-    namespace: str | None = None
-    pod: str | None = None
-    app: str | None = None
-    container: str | None = None
-    process: str | None = None
 
 
 class Stdin:
@@ -44,7 +32,7 @@ class Stdin:
     def __init__(self, stream: Stream, fd: int) -> None:
         self._stream, self._fd = stream, fd
         self._offset, self._rest = 0, b""
-        self._ended = self._cutting = False
+        self._ended = self._cutting = self._more = False
         self._troubles: list[Trouble] = []
 
     def poll(self, budget: int, now: float) -> Sequence[RawBatch]:
@@ -56,6 +44,7 @@ class Stdin:
             self._ended = not piece
             size += len(piece)
             pieces.append(piece)
+        self._more = not self._ended and size >= budget
         data = b"".join(pieces) if size else self._rest
         given, self._rest = self._divided(data)
         if not given:
@@ -63,6 +52,10 @@ class Stdin:
         batch = RawBatch(self._stream, given, self._offset)
         self._offset += len(given)
         return [batch]
+
+    def more(self) -> bool:
+        """Whether the other end was quicker."""
+        return self._more
 
     def position(self) -> Position:
         """How many bytes of which stream were given."""
@@ -118,5 +111,4 @@ class Stdin:
 
 def create(settings: Settings, context: Context) -> Stdin:
     """Read standard input."""
-    known = {"cluster": context.cluster, **settings.model_dump(exclude_none=True)}
-    return Stdin(Stream(id=f"stdin#{uuid.uuid4().hex[:12]}", **known), FD)
+    return Stdin(settings.stream(f"stdin#{uuid.uuid4().hex[:12]}", cluster=context.cluster), FD)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli import options
-from pipeline.cli.options import Config, Output, State
+from pipeline.cli.options import Author, Config, Output, State
 
 app = typer.Typer()
 
@@ -120,14 +120,14 @@ def feedback(
     config: Config = None,
     cause: Annotated[str | None, typer.Option(metavar="SIGNATURE", help="The signature that it was in truth.")] = None,
     note: Annotated[str, typer.Option(metavar="TEXT", help="What it was, what ended it.")] = "",
-    author: Annotated[str | None, typer.Option(metavar="NAME", envvar="USER", help="Who says so.")] = None,
+    author: Author = None,
 ) -> None:
     """Say whether the cause of an incident was right. It is shown, searched, and moves what `similar` finds."""
     from pipeline.cli import feedback as given
     from pipeline.cli import stores
 
     with stores.opened(store, state, config) as opened:
-        given.add(opened, identity, given.Said(verdict, cause, note, author))
+        given.add(opened, identity, given.Said(verdict, cause, note, options.author(author, "feedback")))
 
 
 @app.command(short_help="Count incidents by signature and place.")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli import options
-from pipeline.cli.options import Config, Output, State
+from pipeline.cli.options import Author, Config, Output, State
 
 app = typer.Typer()
 notify_app = typer.Typer(help="Who is told of incidents: try it.", no_args_is_help=True)
@@ -49,7 +49,7 @@ def silences_add(
     state: State = None,
     config: Config = None,
     span: Annotated[str, typer.Option("--for", metavar="TIME", help="How long: 90m, 2h, 3d.")] = "2h",
-    author: Annotated[str | None, typer.Option(metavar="NAME", envvar="USER", help="Who says so.")] = None,
+    author: Author = None,
     comment: Annotated[str, typer.Option(metavar="TEXT", help="Why.")] = "",
 ) -> None:
     """Hold back what begins and changes with such labels: alertname, signature, layer, cluster, severity, and what the incident
@@ -58,7 +58,7 @@ def silences_add(
     from pipeline.cli import silences, stores
 
     with stores.opened(store, state, config) as opened:
-        silences.add(opened.store, matchers, silences.Said(span, author, comment))
+        silences.add(opened.store, matchers, silences.Said(span, options.author(author, "silencing"), comment))
 
 
 @silences_app.command("end", short_help="End a silence now.")

@@ -16,7 +16,7 @@ class Said:
     verdict: str
     cause: str | None
     note: str
-    author: str | None
+    author: str
 
 
 def add(opened: stores.Opened, identity: str, said: Said) -> None:
@@ -25,8 +25,6 @@ def add(opened: stores.Opened, identity: str, said: Said) -> None:
     if verdict is None:
         hint = nearest(said.verdict, get_args(Verdict)) or "say right or wrong"
         raise UsageError(f"feedback {said.verdict}: there is no such verdict; {hint}")
-    if not said.author:
-        raise UsageError("feedback: nobody says so; name yourself with --author")
     found = stores.incident(opened.store, identity)
     stores.signature(opened, "--cause", said.cause)
     opened.store.add_feedback(Feedback(found.thread, time.time_ns() // 1000, verdict, said.author, said.cause, said.note))

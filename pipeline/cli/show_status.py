@@ -19,7 +19,7 @@ Report = Mapping[str, Any]
 
 def status(path: Path | None, output: str) -> int:
     """Print it. Exit status 0 where all is well, 1 where something is not."""
-    report = _asked(configuration.load(path).settings.listen)
+    report = _asked(configuration.load(path, only={"listen"}).settings.listen)
     if output == "json":
         print(json.dumps(report))
     else:

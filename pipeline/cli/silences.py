@@ -26,7 +26,7 @@ class Said:
     """The words of the command."""
 
     span: str
-    author: str | None
+    author: str
     comment: str
 
 
@@ -48,8 +48,6 @@ def add(store: Store, texts: Sequence[str], said: Said) -> None:
     matchers = tuple(_matcher(text) for text in texts)
     if _hold(matchers, {}):
         raise UsageError(f"silencing {_text(matchers)}: that holds for everything; name a label that must be there")
-    if not said.author:
-        raise UsageError("silencing: nobody says so; name yourself with --author")
     now = _now()
     silence = Silence(uuid.uuid4().hex, matchers, now, now + _span(said.span), said.author, said.comment)
     store.put_silence(silence)

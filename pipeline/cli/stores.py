@@ -19,6 +19,8 @@ SHORTEST = 6
 """Letters of an id that are enough where no other begins with them."""
 FILE = "incidents.db"
 """The store's file in a state folder."""
+WHERE = frozenset({"cluster", "nodes", "rules", "state", "store"})
+"""Keys of the configuration that say where the store is, what it is told when it is opened, and what may stand in it."""
 PATIENCE = 30.0
 """Seconds that a command waits for the service to let go of the store."""
 _LOOKED_AT = 1000
@@ -51,7 +53,7 @@ def opened(file: Path | None = None, state: Path | None = None, config: Path | N
 def configured(config: Path | None) -> Config:
     """The configuration that says where things are. Raises ConfigError, with a way around it."""
     try:
-        return configuration.load(config)
+        return configuration.load(config, only=WHERE)
     except ConfigError as error:
         raise ConfigError(f"{error}\n--state FOLDER, the state folder of the service, does without the configuration") from error
 

@@ -1,6 +1,7 @@
 """What a source must do: read one system, and know how far it has come.
 
-* `poll` gives what there is now, at most about `budget` bytes, and returns at once; an empty list says that nothing is there.
+* `poll` gives what there is now, at most about `budget` bytes, and returns at once; `more` then says whether it left something
+  that another call would get at once. A budget of 0 only looks what there is, and gives nothing.
   Records are whole: the end of a line that is still being written waits until it is (or until `LONGEST` bytes).
 * `position` is where the rows given so far end: a value that JSON can hold and that only this source can read. After
   `seek(position)` the next `poll` goes on there, in another process or a week later. Positions are of the source's own making;
@@ -57,6 +58,9 @@ class Source(Protocol):
 
     def poll(self, budget: int, now: float) -> Sequence[RawBatch]:
         """What there is, at most about `budget` bytes. `now` (seconds, monotonic) tells when to look for new files again."""
+
+    def more(self) -> bool:
+        """Whether the last `poll` stopped because of its budget: also where it gave nothing, as in the midst of a long line."""
 
     def position(self) -> Position:
         """Where the rows given so far end."""

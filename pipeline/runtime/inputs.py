@@ -1,12 +1,12 @@
 """The ways in: sources that are their own log, and the log for what cannot be read twice.
 
 One `Input` a source. What a source gives that is not rereadable (or that shall be kept) goes into the log first, and comes out of
-it like out of any other source; so there is one kind of position, and one way for every row. What stands in the log behind the
-last checkpoint is not taken in twice, though its source may give it again.
+it like out of any other source. How far the source was read goes into the log with its rows (`pipeline.runtime.progress`). So a
+place in the log says all of what is kept: a start reads on in the log, and has each source go on where its last note says.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,8 @@ from pipeline.contracts.transport import Transport, TransportStatus
 from pipeline.errors import HeadwaterError, SourceError, TransportError
 from pipeline.model import linetime
 from pipeline.model.stream import RawBatch
+from pipeline.runtime import progress
+from pipeline.runtime.progress import Note
 
 BUDGET = 16 << 20
 """Bytes asked of a source, or of the log, at once."""
@@ -43,12 +45,28 @@ class Input:
     error: str = ""
     started: float = 0.0
     waiting: list[RawBatch] = field(default_factory=list)
-    """Rows that the log could not take yet, and where they began."""
-    before: Position = field(default_factory=dict)
+    """Rows that the log could not take yet."""
+    noted: Position | None = None
+    """The position that its last note led to."""
+    place: dict[str, Any] = field(default_factory=dict)
+    """Where its rows end that were read of the log, or later; with the notes behind them it becomes `noted`."""
+
+    def __post_init__(self) -> None:
+        self.place = progress.copied(self.source.position())
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What the log knows it by."""
+        return self.name, self.kind
+
+    def saved(self, positions: Mapping[str, Any] | None) -> Position | None:
+        """Its own of all positions; None where it had none, or another source had its name."""
+        found = positions["sources"].get(self.name) if positions else None
+        return found["position"] if found and found["type"] == self.kind else None
 
     def position(self) -> Position:
-        """Where the rows end that are safe."""
-        return self.before if self.waiting else self.source.position()
+        """Where the rows end that were handed on."""
+        return progress.copied(self.place) if self.kept else self.source.position()
 
     def rate(self, now: float) -> float:
         """Bytes a second since the start."""
@@ -82,14 +100,17 @@ class Inputs:
         self.log = log
         self._position = log.begin()
         self._budget = min(BUDGET, max(LEAST, ROUND // max(1, len(inputs))))
-        self._ends: dict[str, int] = {}
-        """The next offset of each stream, of what stands in the log but perhaps not in the checkpoint."""
         self._errors: list[tuple[str, str]] = []
 
     @property
     def live(self) -> bool:
         """Whether all rows are of now, so that silence means that time passes."""
         return all(entry.source.live for entry in self.inputs)
+
+    def look(self, now: float, wall: float) -> None:
+        """Have every source see what there is, without reading it: what comes later then lies behind its position."""
+        for entry in self.inputs:
+            self._polled(entry, 0, now, wall)
 
     def read(self, now: float, wall: float) -> Round:
         """Look at every source and at the log. `now` is monotonic, `wall` since 1970, in seconds."""
@@ -99,12 +120,11 @@ class Inputs:
             if entry.kept:
                 more |= self._keep(entry, now, wall)
             else:
-                given, full = self._polled(entry, now, wall)
+                given, full = self._polled(entry, self._budget, now, wall)
                 found += given
                 more |= full
-        logged = self._logged()
-        more |= sum(len(batch.data) for batch in logged) >= BUDGET // 2
-        return Round([*found, *logged], more)
+        logged, unread = self._logged()
+        return Round([*found, *logged], more or unread)
 
     def finished(self) -> bool:
         """Whether nothing will ever come again, and all is read."""
@@ -116,19 +136,24 @@ class Inputs:
         sources = {entry.name: {"type": entry.kind, "position": entry.position()} for entry in self.inputs}
         return {"log": dict(self._position), "sources": sources}
 
-    def seek(self, positions: Mapping[str, Any]) -> Iterator[str]:
-        """Go on at positions that `positions` gave. Gives a line for each source that has to begin anew."""
-        self._position = positions["log"]
-        known = positions["sources"]
+    def seek(self, positions: Mapping[str, Any] | None, begin: Mapping[str, Any] | None = None) -> Iterator[str]:
+        """Go on at positions that `positions` gave, or from an earlier place `begin`: the log is read again from there, and every
+        source that is its own log. Without any, the log is read from its beginning. Gives a line for each source that has to
+        begin anew.
+        """
+        begin = begin or positions
+        self._position = begin["log"] if begin else self.log.begin()
+        saved = {entry.key: entry.saved(positions if entry.kept else begin) for entry in self.inputs}
+        noted = self._noted({key: position for key, position in saved.items() if position is not None})
         for entry in self.inputs:
-            saved = known.get(entry.name)
-            if saved is None or saved["type"] != entry.kind:
+            if entry.key not in noted:
                 continue
             try:
-                entry.source.seek(saved["position"])
+                entry.place = progress.copied(saved[entry.key] or entry.place)
+                entry.source.seek(noted[entry.key])
+                entry.noted = noted[entry.key]
             except SourceError as error:
                 yield str(error)
-        self._learn()
 
     def commit(self, positions: Mapping[str, Any]) -> None:
         """Everything up to there is safe. Raises TransportError."""
@@ -165,19 +190,23 @@ class Inputs:
             entry.source.close()
         self.log.close()
 
-    def _logged(self) -> Sequence[RawBatch]:
-        """What stands in the log behind what was read of it."""
+    def _logged(self) -> tuple[list[RawBatch], bool]:
+        """What stands in the log behind what was read of it, and whether there is more."""
         try:
             read = self.log.read(self._position, BUDGET)
         except TransportError as error:
             self._errors.append(("log", str(error)))
-            return []
+            return [], False
         self._position = read.position
-        return read.batches
+        entries = {entry.key: entry for entry in self.inputs}
+        for note in _notes(read.batches):
+            if entry := entries.get((note.source, note.kind)):
+                note.apply(entry.place)
+        return [batch for batch in read.batches if batch.stream != progress.STREAM], self._position != self.log.end()
 
-    def _polled(self, entry: Input, now: float, wall: float) -> tuple[list[RawBatch], bool]:
+    def _polled(self, entry: Input, budget: int, now: float, wall: float) -> tuple[list[RawBatch], bool]:
         try:
-            batches = list(entry.source.poll(self._budget, now))
+            batches = list(entry.source.poll(budget, now))
         except Exception as error:  # noqa: BLE001 (one source that fails must not stop the others)
             known = isinstance(error, HeadwaterError)
             entry.error = str(error) if known else f"reading {entry.name}: {type(error).__name__}: {error}; it is tried again"
@@ -185,62 +214,38 @@ class Inputs:
             return [], False
         entry.error = ""
         entry.note(batches, now, wall)
-        return batches, sum(len(batch.data) for batch in batches) >= self._budget // 2
+        return batches, entry.source.more()
 
     def _keep(self, entry: Input, now: float, wall: float) -> bool:
-        """Put the rows of a source into the log. While it takes none, the source is not asked for more."""
-        full = False
+        """Put the rows of a source into the log, with how far it was read. While it takes none, no more is asked for."""
+        more = False
         if not entry.waiting:
-            entry.before = entry.source.position()
-            polled, full = self._polled(entry, now, wall)
-            entry.waiting = [batch for batch in map(self._unknown, polled) if batch is not None]
-        if not entry.waiting:
-            return full
+            entry.waiting, more = self._polled(entry, self._budget, now, wall)
+        position = entry.source.position()
+        if entry.error or (position == entry.noted and not entry.waiting):
+            return more
+        note = progress.note(entry.name, entry.kind, entry.noted, position)
         try:
-            self.log.append(entry.waiting, wall)
+            self.log.append([*entry.waiting, note.batch()], wall)
         except TransportError as error:
             self._errors.append(("log", str(error)))
             return False
-        self._ends.update((batch.stream.id, _end(batch)) for batch in entry.waiting)
-        entry.waiting = []
-        return full
+        entry.waiting, entry.noted = [], position
+        return more
 
-    def _learn(self) -> None:
-        """Which rows stand in the log already: those that were appended after the checkpoint."""
+    def _noted(self, saved: Mapping[tuple[str, str], Position]) -> dict[tuple[str, str], Position]:
+        """How far each source was read, by its name and type: what is saved, changed by all notes behind it."""
+        found = {key: progress.copied(position) for key, position in saved.items()}
         position, end = self._position, self.log.end()
         while position != end:
             read = self.log.read(position, BUDGET)
             if read.position == position:
-                return
-            self._ends.update((batch.stream.id, _end(batch)) for batch in read.batches)
+                break
+            for note in _notes(read.batches):
+                note.apply(found.setdefault((note.source, note.kind), {}))
             position = read.position
-
-    def _unknown(self, batch: RawBatch) -> RawBatch | None:
-        """The part of a batch that does not stand in the log."""
-        end = self._ends.get(batch.stream.id, 0)
-        begin = batch.offset if batch.offsets is None else int(batch.offsets[0])
-        if begin >= end:
-            return batch
-        if _end(batch) <= end:
-            return None
-        if batch.offsets is None:
-            return RawBatch(batch.stream, batch.data[end - begin :], end)
-        kept = [number >= end for number in batch.offsets]
-        data = b"".join(record for record, new in zip(_records(batch), kept, strict=True) if new)
-        return RawBatch(batch.stream, data, end, batch.offsets.filter(kept))
+        return dict(found)
 
 
-def _end(batch: RawBatch) -> int:
-    """The offset behind a batch."""
-    return batch.offset + len(batch.data) if batch.offsets is None else int(batch.offsets[-1]) + 1
-
-
-def _records(batch: RawBatch) -> Iterable[bytes]:
-    """Records with their continuation lines, which begin with a space."""
-    records: list[bytes] = []
-    for line in batch.data.splitlines(keepends=True):
-        if records and line.startswith(b" "):
-            records[-1] += line
-        else:
-            records.append(line)
-    return records
+def _notes(batches: Sequence[RawBatch]) -> Iterator[Note]:
+    return (progress.read(batch) for batch in batches if batch.stream == progress.STREAM)

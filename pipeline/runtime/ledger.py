@@ -15,15 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline import databases
 from pipeline.contracts.sink import Event, Notification, Receipt, as_json
+from pipeline.databases import Database
 from pipeline.errors import StoreError
-from pipeline.model import marks
 
 FILE = "state.db"
 """Its name in a state folder."""
 APPLICATION = 0x48445753
 """`HDWS`; the header of the file says so."""
 VERSION = 1
+DAMAGED = "stop Headwater and move it away; what was not yet sent is lost with it"
 PATIENCE = 1.0
 """Seconds that a call waits for a lock."""
 DAY = 86_400 * 1_000_000
@@ -82,7 +84,8 @@ class Ledger:
         self._path, self._patience = path, patience
         self._lock = threading.Lock()
         self._closed = False
-        self._database = _opened(path, patience)
+        self._file = Database(path, "state", APPLICATION, VERSION, DAMAGED)
+        self._database = self._file.open(patience, _prepare)
 
     def save(self, parts: Mapping[str, bytes], intents: Sequence[Intent]) -> None:
         """Keep parts of a checkpoint (those not named stay as they are) and what is to be said, all or nothing. A notification
@@ -196,86 +199,27 @@ class Ledger:
         if not self._lock.acquire(timeout=self._patience):
             raise StoreError(f"{doing} the state {self._path}: another thread is still at it; it may be tried again")
         try:
-            with _said(doing, self._path):
+            with self._file.said(doing):
                 if self._closed:
                     raise StoreError(f"{doing} the state {self._path}: it was closed")
-                with _whole(self._database, begin):
+                with databases.whole(self._database, begin):
                     yield self._database
         finally:
             self._lock.release()
 
 
-def _opened(path: Path, patience: float) -> sqlite3.Connection:
-    with _said("opening", path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _refuse_what_is_not_ours(path)
-        database = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
-    try:
-        with _said("opening", path):
-            database.execute("PRAGMA synchronous = FULL")
-            _make(database)
-            database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA journal_size_limit = 67108864")
-    except StoreError:
-        database.close()
-        raise
-    return database
-
-
-def _refuse_what_is_not_ours(path: Path) -> None:
-    """Look at the header without locks and without a trace."""
-    if not path.exists() or not path.stat().st_size:
-        return
-    application, version = marks.of(path) or (None, 0)
-    if application != APPLICATION:
-        what = "no database" if application is None else "another program's database"
-        raise StoreError(f"opening the state {path}: it is {what} and was left as it is; move it away or name another folder")
-    if version > VERSION:
-        raise StoreError(
-            f"opening the state {path}: it is of version {version} and this Headwater knows versions up to {VERSION}; "
-            f"it was left as it is: use the newer Headwater, or name another folder"
-        )
+def _prepare(database: sqlite3.Connection) -> None:
+    database.execute("PRAGMA synchronous = FULL")
+    _make(database)
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("PRAGMA journal_size_limit = 67108864")
 
 
 def _make(database: sqlite3.Connection) -> None:
     """The tables, where there are none yet; mark and tables come in one transaction, so that no half-made file is left."""
-    with _whole(database):
+    with databases.whole(database):
         if database.execute("PRAGMA user_version").fetchone()[0] == 0:
             for statement in _TABLES:
                 database.execute(statement)
             database.execute(f"PRAGMA application_id = {APPLICATION}")
             database.execute(f"PRAGMA user_version = {VERSION}")
-
-
-@contextlib.contextmanager
-def _whole(database: sqlite3.Connection, begin: str = "BEGIN IMMEDIATE") -> Iterator[None]:
-    database.execute(begin)
-    try:
-        yield
-        database.execute("COMMIT")
-    except BaseException:
-        if database.in_transaction:  # a full disk may have rolled it back already
-            database.execute("ROLLBACK")
-        raise
-
-
-@contextlib.contextmanager
-def _said(doing: str, path: Path) -> Iterator[None]:
-    """SQLite's and the system's errors as ours."""
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        name = getattr(error, "sqlite_errorname", "") or type(error).__name__
-        advice = next((text for word, text in _ADVICE.items() if word in name), "it may be tried again")
-        raise StoreError(f"{doing} the state {path}: {error}; nothing of it was kept; {advice}") from error
-
-
-_ADVICE = {
-    "BUSY": "another process holds it, and it may be tried again",
-    "FULL": "make room on the disk, then it may be tried again",
-    "READONLY": "let Headwater's user write the file and its folder",
-    "CANTOPEN": "let Headwater's user read and write the file and its folder",
-    "Permission": "let Headwater's user read and write the file and its folder",
-    "CORRUPT": "the file is damaged: stop Headwater and move it away; what was not yet sent is lost with it",
-    "NOTADB": "the file is damaged: stop Headwater and move it away; what was not yet sent is lost with it",
-}

@@ -82,12 +82,16 @@ class SelfCheck:
 
     def poll(self, budget: int, now: float) -> Sequence[RawBatch]:
         """The rows since the last call."""
-        if not self._rows:
+        if not self._rows or budget <= 0:
             return []
         batch = RawBatch(self._stream, b"".join(self._rows), self._offset)
         self._offset += len(batch.data)
         self._rows = []
         return [batch]
+
+    def more(self) -> bool:
+        """Never: all is given at once."""
+        return False
 
     def position(self) -> Position:
         """Nothing can be read again."""

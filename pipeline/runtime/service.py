@@ -87,6 +87,7 @@ class Service:
         """Go on from the last checkpoint. `now` is monotonic, `wall` since 1970, in seconds. Raises StoreError."""
         parts = self.parts.ledger.parts()
         if "place" not in parts:
+            self._seek(None)
             return
         try:
             place, self._history = checkpoint.decode(parts)
@@ -156,10 +157,11 @@ class Service:
         Where there is not, a caller should wait for `EVERY` seconds: rows that came together cost less than the same one by one.
         """
         self._advance(now, wall)
+        if not self._history.places:  # where this state begins: other rules may want to read from there
+            self.inputs.look(now, wall)
+            self._history.add(max(1, self.analysis.engine.observed()), Place(self.inputs.positions()))
         read = self.inputs.read(now, wall)
         self._note_troubles()
-        if not self._history.places:  # where this state begins: other rules may want to read from there
-            self._history.add(max(1, self.analysis.engine.observed()), Place(self.inputs.positions()))
         batches = self.order.take(read.batches, more=read.more)
         if batches:
             self._dirty = True
@@ -271,14 +273,14 @@ class Service:
         if error is not None:
             self._intents, self._dirty = [*copy.intents, *self._intents], True
 
-    def _seek(self, positions: Mapping[str, object]) -> None:
-        for text in self.inputs.seek(positions):
+    def _seek(self, positions: Mapping[str, object] | None, begin: Mapping[str, object] | None = None) -> None:
+        for text in self.inputs.seek(positions, begin):
             self.troubles.note("sources", "position", text)
 
     def _begin_again(self, error: StateError, place: Place) -> None:
         """The rules are others: read the last two hours anew, as far as they are still there."""
         log.warning(f"{error}; the last two hours are read anew, as far as they are still there")
-        self._seek(self._history.oldest() or place.positions)
+        self._seek(place.positions, self._history.oldest())
         self._history = History()
 
     def _note_troubles(self) -> None:

@@ -23,7 +23,7 @@ def read(path: Path | None) -> Site:
         return Site(None, Names())
     if not path.is_file():
         raise ConfigError(f"reading the configuration {path}: there is no such file; name one, or leave --config out")
-    return of(config.load(path).settings)
+    return of(config.load(path, only={"rules", "parsers"}).settings)
 
 
 def of(settings: config.Settings) -> Site:

@@ -135,6 +135,26 @@ def test_a_poll_keeps_to_its_budget(outside: Outside, clock: Clock) -> None:
         assert len(records(first) + clock.drain(source, 20_000)) == len(LINES)
 
 
+def test_a_look_gives_nothing_and_loses_nothing(outside: Outside, clock: Clock) -> None:
+    """A budget of 0: what comes then lies behind the position."""
+    outside.write(LINES)
+    with closing(outside.open()) as source:
+        assert clock.poll(source, 0) == []
+        assert texts(outside, clock.drain(source)) == LINES
+
+
+def test_it_says_whether_there_is_more_at_once(outside: Outside, clock: Clock) -> None:
+    """Whoever asks until there is no more has all there is."""
+    outside.write(LINES)
+    with closing(outside.open()) as source:
+        if not source.live:
+            return
+        found = records(clock.poll(source, 500))
+        while source.more():
+            found += records(clock.poll(source, 500))
+        assert texts(outside, found) == LINES
+
+
 @pytest.mark.parametrize("cut", [0, 1, 70])
 def test_a_new_process_goes_on_where_the_old_one_was(outside: Outside, clock: Clock, cut: int) -> None:
     """A position is what JSON holds; nothing is lost, nothing comes twice, and the names stay."""

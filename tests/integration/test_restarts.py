@@ -75,6 +75,13 @@ def test_what_is_found_in_the_backlog_is_told_by_its_cause(laboratory) -> None:
     assert len(lab.receiver.requests) == 1
 
 
+def other_rules(lab: Lab, folder: Path) -> None:
+    """The next start has a signature more."""
+    (folder / "node" / "packet-queue-full").mkdir(parents=True)
+    (folder / "node" / "packet-queue-full" / "rule.yaml").write_text(RULE)
+    lab.change(rules=[str(folder)])
+
+
 def test_other_rules_read_the_last_two_hours_anew(laboratory, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It says so; what was told is not told again, and what comes of it is as ever."""
     expected = living.undisturbed("policy-dns-egress-forgotten")
@@ -83,10 +90,7 @@ def test_other_rules_read_the_last_two_hours_anew(laboratory, tmp_path: Path, ca
         lab.play(inside, steps=range(STEPS - 2))
     before = [request.headers["webhook-id"] for request in lab.receiver.requests]
     assert before
-    folder = tmp_path / "rules"
-    (folder / "node" / "packet-queue-full").mkdir(parents=True)
-    (folder / "node" / "packet-queue-full" / "rule.yaml").write_text(RULE)
-    lab.change(rules=[str(folder)])
+    other_rules(lab, tmp_path / "rules")
     capsys.readouterr()
     with lab.inside(STEPS - 2) as inside:
         inside.turn(STEPS - 2)
@@ -96,3 +100,18 @@ def test_other_rules_read_the_last_two_hours_anew(laboratory, tmp_path: Path, ca
     assert lab.outcome == expected
     opened = [request for request in lab.receiver.requests if request.json["type"] == "incident.opened"]
     assert len(opened) == 1
+
+
+@pytest.mark.parametrize("keep", [False, True], ids=["followed", "kept"])
+def test_other_rules_read_the_backlog_of_a_first_start_anew(laboratory, tmp_path: Path, *, keep: bool) -> None:
+    """What the first start found in the files is there for the second as well."""
+    expected = living.undisturbed("policy-dns-egress-forgotten")
+    lab: Lab = laboratory(keep=keep)
+    lab.outage.write(lab.share(STEPS) * (STEPS - 2))
+    with lab.inside() as inside:
+        inside.turn(0)
+        inside.turn(1)
+    other_rules(lab, tmp_path / "rules")
+    with lab.inside(STEPS - 2) as inside:
+        lab.play(inside, steps=range(STEPS - 2, STEPS))
+    assert lab.outcome == expected

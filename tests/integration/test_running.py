@@ -7,10 +7,12 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from pipeline.cli.main import INTERRUPTED
 from pipeline.runtime.ledger import Ledger
 from tests.components.receiver import SILENCES, Cut
 from tests.integration import living
@@ -52,6 +54,26 @@ def test_a_signal_ends_it_at_once(lab: Lab, ending: signal.Signals) -> None:
     lab.service.start()
     until(lab.service.ready)
     assert ended(lab.service, ending) == 0, lab.service.said()
+
+
+def listens(lab: Lab) -> bool:
+    """Whether the process decides itself what SIGTERM does, as the kernel has it."""
+    assert lab.service.process
+    (caught,) = re.findall(r"^SigCgt:\s*(\w+)$", Path(f"/proc/{lab.service.process.pid}/status").read_text(), re.MULTILINE)
+    return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
+
+
+@both_signals
+@pytest.mark.parametrize("file", [None, "lock", "state.db", "incidents.db"])
+def test_a_signal_during_the_start_leaves_nothing_half_done(lab: Lab, ending: signal.Signals, file: str | None) -> None:
+    """While Python still imports, reads the rules, or makes the files of the state folder; the next start finds them whole."""
+    until(lambda: listens(lab) and (file is None or (lab.folder / "state" / file).exists()), f"the process, and its file {file}")
+    status = ended(lab.service, ending)
+    assert status == 0 or (ending == signal.SIGINT and status == INTERRUPTED), lab.service.said()
+    assert "event=stopped" in lab.service.said() or lab.service.said() == ""
+    lab.service.start()
+    until(lab.service.ready)
+    assert ended(lab.service) == 0, lab.service.said()
 
 
 def test_a_stop_during_the_backlog_loses_nothing(laboratory) -> None:

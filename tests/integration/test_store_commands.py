@@ -1,6 +1,8 @@
 """The commands that read the store, as a person at a terminal or a program in a pipe meets them."""
 
 import json
+import os
+import pwd
 import re
 import shutil
 import sqlite3
@@ -11,6 +13,7 @@ import pytest
 
 from connectors.stores import sqlite
 from pipeline.contracts.store import Feedback
+from pipeline.runtime.ledger import Ledger
 from tests.components.lives import HOUR, SECOND, START, again, incident, on, record, replayed
 from tests.integration.test_command_line import COLOUR, headwater, in_terminal
 
@@ -169,6 +172,13 @@ def test_feedback_is_kept_shown_and_found(state: Path, root: Path) -> None:
     assert [one["author"] for one in objects(state, root, "incidents")[1]["feedback"]] == ["alice", "carol"]
 
 
+def test_feedback_without_an_environment_is_by_the_account(state: Path, root: Path) -> None:
+    """As of cron and of `docker exec`, where no variable says who it is."""
+    nobody = dict.fromkeys(("USER", "LOGNAME", "LNAME", "USERNAME"), "")
+    account = pwd.getpwuid(os.getuid()).pw_name
+    assert said(state, root, "feedback", EARLIER, "right", **nobody).endswith(f"says {account}\n")
+
+
 def test_stats_count(state: Path, root: Path) -> None:
     """How often, how long in all, when last."""
     assert said(state, root, "stats").splitlines() == [
@@ -236,10 +246,24 @@ def test_the_configuration_says_where_the_store_is(made: Path, tmp_path: Path, r
     assert "did you mean 'ours'?" in headwater("stats", "--signature", "our", "--config", config, root=root).stderr
 
 
-def test_a_configuration_that_cannot_be_read_is_not_needed(made: Path, tmp_path: Path, root: Path) -> None:
-    """Who is on call may not read its secrets."""
+@pytest.mark.parametrize("command", [*COMMANDS, "silences list", "outbox"])
+def test_the_secrets_of_a_configuration_are_not_needed(command: str, state: Path, tmp_path: Path, root: Path) -> None:
+    """Who is on call has neither the tokens of the service in the environment nor its files."""
+    Ledger(state / "state.db").close()
     config = tmp_path / "headwater.yaml"
-    config.write_text(json.dumps({"sinks": {"chat": {"type": "slack", "webhook": {"env": "NOT_FOR_YOU"}}}}))
+    config.write_text(
+        f"state: {state}\nlink: {{env: NOBODY_SET_IT}}\nsinks:\n"
+        "    chat: {type: slack, channel: C1, token: {env: NOBODY_SET_IT}}\n"
+        "    hook: {type: webhook, url: {file: /nobody/wrote/it}}\n"
+    )
+    done = headwater(*command.split(), "--config", str(config), root=root)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_configuration_that_cannot_be_read_is_not_needed(made: Path, tmp_path: Path, root: Path) -> None:
+    """It may say where things are in a way that only the service understands."""
+    config = tmp_path / "headwater.yaml"
+    config.write_text(json.dumps({"state": {"env": "NOT_FOR_YOU"}}))
     done = headwater("incidents", root=root, HEADWATER_CONFIG=str(config))
     assert done.returncode == 1
     assert "the environment has no variable NOT_FOR_YOU" in done.stderr

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from connectors.followed import content
 from pipeline.runtime.ledger import Ledger
 from tests.integration import living
 from tests.integration.living import Lab
@@ -72,20 +71,10 @@ def saved(lab: Lab) -> dict[str, Any]:
     return json.loads(place)["positions"] if place else {"log": {"offset": 0}, "sources": {}}
 
 
-def identity(path: Path) -> str:
-    """What names of streams say of a file: its first line and its inode."""
-    with path.open("rb") as file:
-        head = file.read(content.HEAD)
-    line = head.splitlines(keepends=True)[0]
-    return f"{content.digest(line)}.{path.stat().st_ino:x}"
-
-
 def rotate(lab: Lab, chance: random.Random) -> None:
-    """As logrotate does it with `create` and `compress`, some of the files that the last checkpoint knows."""
-    positions = [entry["position"]["files"] for name, entry in saved(lab)["sources"].items() if name != "headwater"]
-    known = {file.rpartition("#")[2].rpartition(".")[0] for files in positions for file in files}
+    """As logrotate does it with `create` and `compress`, some of the files."""
     for path in sorted(lab.outage.folder.rglob("*")):
-        if path.suffix in (".log", ".jsonl") and identity(path) in known and chance.random() < 0.5:
+        if path.suffix in (".log", ".jsonl") and chance.random() < 0.5:
             step_on(path)
 
 
@@ -125,9 +114,13 @@ def test_rotation_and_torn_logs_between_kills_change_nothing(laboratory, *, keep
     lab, number = laboratory(keep=keep), seed()
     lab.change(log={"type": "segments", "segment_bytes": 1 << 19, "retention": {"age": "1d", "size": "1GiB"}})
     chance = random.Random(number)  # noqa: S311 (as above)
-    torn = 0
+    lab.outage.write(lab.share(HARD + 2))
+    lab.service.start()
+    living.until(lab.service.ready)  # on a busy machine none of the lives below may come as far as its first turn
+    lab.service.kill()
+    torn = tear(lab, chance) if keep else 0
     for _ in range(HARD):
-        live(lab, chance.uniform(0, LIFE), lab.share(HARD + 1))
+        live(lab, chance.uniform(0, LIFE), lab.share(HARD + 2))
         rotate(lab, chance)
         torn += tear(lab, chance) if keep else 0
     lab.service.start()

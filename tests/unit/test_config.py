@@ -71,6 +71,19 @@ def test_a_value_may_stand_in_the_environment(file: Path) -> None:
     assert "the environment has no variable CHAT_TOKEN; set it" in problems(file, text)[0]
 
 
+def test_who_wants_to_know_a_part_needs_no_secret_of_another(file: Path) -> None:
+    """Nor is anything said of the other keys, but for those that there are not."""
+    text = file.read_text().replace(f"{{file: {file.parent}/token}}", "{env: CHAT_TOKEN}")
+    file.write_text(text.replace("channel:", "chanel:"))
+    assert config.load(file, {}, only={"state"}).settings.state != config.Settings().state
+    file.write_text("stat: /tmp/headwater")
+    with pytest.raises(ConfigError, match="did you mean 'state'"):
+        config.load(file, {}, only={"state"})
+    file.write_text("state: {env: STATE}")
+    with pytest.raises(ConfigError, match="no variable STATE"):
+        config.load(file, {}, only={"state"})
+
+
 def test_every_problem_is_said_at_once(file: Path) -> None:
     """Each with line and column, and the nearest word for one that is not known."""
     text = """\

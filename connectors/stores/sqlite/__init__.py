@@ -24,6 +24,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from connectors.stores.sqlite import likely, read, schema, search, write
+from pipeline import databases
 from pipeline.contracts import Context
 from pipeline.contracts.store import Feedback, Hit, Likeness, Query, Silence, Statistic, Stored
 from pipeline.errors import StoreError
@@ -59,6 +60,7 @@ class SQLite:
         self, path: Path, *, patience: float = PATIENCE, migrations: Sequence[schema.Migration] = schema.MIGRATIONS
     ) -> None:
         self._path = path
+        self._file = schema.file(path, migrations)
         self._patience = patience
         self._migrations = migrations
         self._open: sqlite3.Connection | None = None
@@ -153,12 +155,12 @@ class SQLite:
 
     def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         database = self._database()
-        with schema.transaction(database, self._path, "reading", write=False):
+        with self._file.said("reading"), databases.whole(database, "BEGIN"):
             return work(database)
 
     def _write(self, doing: str, work: Callable[[sqlite3.Connection], T]) -> T:
         database = self._database()
-        with schema.transaction(database, self._path, doing, write=True):
+        with self._file.said(doing), databases.whole(database):
             return work(database)
 
     def _number(self, database: sqlite3.Connection, identity: str) -> int:
@@ -170,7 +172,7 @@ class SQLite:
     def _give_back(self) -> None:
         """Free pages to the file system; a reader that is still at it may keep some back until the next time."""
         database = self._database()
-        with schema.said("tidying", self._path):
+        with self._file.said("tidying"):
             database.executescript("PRAGMA incremental_vacuum")  # `execute` would stop after the first page
             database.execute("PRAGMA busy_timeout = 0")
             try:

@@ -5,16 +5,16 @@ looked at before the file is opened for good: that alone may change it, or what 
 """
 
 import contextlib
-import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pipeline.errors import StoreError
-from pipeline.model import marks
+from pipeline import databases
+from pipeline.databases import Database
 
 APPLICATION = 0x48445752
 """`HDWR`."""
+DAMAGED = "move it away, or save what `sqlite3 FILE .recover` still finds in it"
 
 _FIRST = """
 CREATE TABLE incidents (
@@ -98,80 +98,48 @@ MIGRATIONS: tuple[Migration, ...] = (_first,)
 """What makes each version out of the one before it. A step that was released never changes."""
 
 
+def file(path: Path, migrations: Sequence[Migration] = MIGRATIONS) -> Database:
+    """The file at `path`; `connect` opens it."""
+    return Database(path, "store", APPLICATION, len(migrations), DAMAGED)
+
+
 def connect(path: Path, patience: float, migrations: Sequence[Migration] = MIGRATIONS) -> sqlite3.Connection:
     """The database at `path`, new or brought up to date; waits `patience` seconds for a lock. Raises StoreError."""
-    with said("opening", path):
-        is_new = _refuse_what_is_not_ours(path, len(migrations))
-        database = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
-    try:
-        with said("opening", path):
-            if is_new:
-                # In this order: once there is a page, the way of vacuuming is settled, and the mark must not wait in the log.
-                database.execute("PRAGMA auto_vacuum = INCREMENTAL")
-                database.execute(f"PRAGMA application_id = {APPLICATION}")
-            database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = NORMAL")
-            database.execute("PRAGMA foreign_keys = ON")
-            database.execute("PRAGMA cache_size = -16384")
-            _migrate(database, path, migrations)
-    except StoreError:
-        database.close()
-        raise
-    return database
+    ours = file(path, migrations)
+
+    def prepare(database: sqlite3.Connection) -> None:
+        _mark(database)
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = NORMAL")
+        database.execute("PRAGMA foreign_keys = ON")
+        database.execute("PRAGMA cache_size = -16384")
+        _migrate(database, ours, migrations)
+
+    return ours.open(patience, prepare)
 
 
-@contextlib.contextmanager
-def transaction(database: sqlite3.Connection, path: Path, doing: str, *, write: bool) -> Iterator[None]:
-    """All or nothing; one state of the store for everything that is read within. Raises StoreError."""
-    with said(doing, path):
-        database.execute("BEGIN IMMEDIATE" if write else "BEGIN")
-        try:
-            yield
-            database.execute("COMMIT")
-        except BaseException:
-            if database.in_transaction:  # a full disk may have rolled it back already
-                database.execute("ROLLBACK")
-            raise
+def _mark(database: sqlite3.Connection) -> None:
+    """Say whose it is, where there is nothing yet: with its first page, for a page without a mark would be a stranger's after a
+    kill. The mark must not wait in the log, so this comes before there is one.
+    """
+    if database.execute("PRAGMA page_count").fetchone()[0]:
+        return
+    with databases.whole(database, "BEGIN"):  # not IMMEDIATE: that makes the page, and then the way of vacuuming is settled
+        database.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        database.execute(f"PRAGMA application_id = {APPLICATION}")
 
 
-def _refuse_what_is_not_ours(path: Path, newest: int) -> bool:
-    """Whether there is nothing yet. Raises StoreError for a file that is not ours or of a newer version."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists() or not path.stat().st_size:
-        return True
-    application, version = marks.of(path) or (None, 0)
-    if application != APPLICATION:
-        what = "no database" if application is None else "another program's database"
-        raise StoreError(f"opening the store {path}: it is {what} and was left as it is; move it away or name another file")
-    _refuse_newer(path, version, newest)
-    return False
-
-
-def _refuse_newer(path: Path, version: int, newest: int) -> None:
-    if version > newest:
-        raise StoreError(
-            f"opening the store {path}: it is of version {version} and this Headwater knows versions up to {newest}; "
-            f"it was left as it is: use the newer Headwater, or name another file"
-        )
-
-
-def _migrate(database: sqlite3.Connection, path: Path, migrations: Sequence[Migration]) -> None:
+def _migrate(database: sqlite3.Connection, ours: Database, migrations: Sequence[Migration]) -> None:
     if _version(database) == len(migrations):
         return
-    database.execute("BEGIN IMMEDIATE")  # two processes may have come here at the same time
-    try:
+    with databases.whole(database):  # two processes may have come here at the same time
         version = _version(database)
-        _refuse_newer(path, version, len(migrations))
+        ours.refuse_newer(version)
         if 0 < version < len(migrations):
-            _back_up(path, path.with_name(f"{path.name}.v{version}"))
+            _back_up(ours.path, ours.path.with_name(f"{ours.path.name}.v{version}"))
         for step in migrations[version:]:
             step(database)
         database.execute(f"PRAGMA user_version = {len(migrations)}")
-        database.execute("COMMIT")
-    except BaseException:
-        if database.in_transaction:
-            database.execute("ROLLBACK")
-        raise
 
 
 def _version(database: sqlite3.Connection) -> int:
@@ -185,33 +153,3 @@ def _back_up(path: Path, target: Path) -> None:
     with contextlib.closing(sqlite3.connect(path)) as source, contextlib.closing(sqlite3.connect(unfinished)) as copy:
         source.backup(copy)
     unfinished.replace(target)
-
-
-@contextlib.contextmanager
-def said(doing: str, path: Path) -> Iterator[None]:
-    """SQLite's and the system's errors as ours, StoreError."""
-    try:
-        yield
-    except (sqlite3.Error, OSError, UnicodeError) as error:
-        raise StoreError(f"{doing} the store {path}: {error}; {_advice(error)}") from error
-
-
-def _advice(error: Exception) -> str:
-    name = getattr(error, "sqlite_errorname", "") or type(error).__name__
-    for word, advice in _ADVICE.items():
-        if word in name:
-            return advice
-    return "nothing of it was kept and it may be tried again"
-
-
-_ADVICE = {
-    "BUSY": "another process holds it; nothing of it was kept and it may be tried again",
-    "LOCKED": "another process holds it; nothing of it was kept and it may be tried again",
-    "FULL": "nothing of it was kept; make room on the disk, then it may be tried again",
-    "READONLY": f"user {os.getuid()} may not write there; give it the file and its folder, or name another file",
-    "CANTOPEN": f"give user {os.getuid()} the file and its folder, or name another file",
-    "Permission": f"give user {os.getuid()} the file and its folder, or name another file",
-    "CORRUPT": "the file is damaged: move it away, or save what `sqlite3 FILE .recover` still finds in it",
-    "Unicode": "it holds bytes that are no text: type them anew",
-    "NOTADB": "the file is damaged: move it away",
-}

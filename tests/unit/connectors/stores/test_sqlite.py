@@ -167,7 +167,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda path: path.write_bytes(b"\x7fELF" + bytes(range(256)) * 40),
         "it is no database and was left as it is",
     ),
-    "a note": (lambda path: path.write_text("buy milk"), "left as it is; move it away or name another file"),
+    "a note": (lambda path: path.write_text("buy milk"), "left as it is; move it away or name another place"),
     "of another program": (_foreign, "another program's database and was left as it is"),
     "newer": (_newer, f"version {len(schema.MIGRATIONS) + 1} .* up to {len(schema.MIGRATIONS)}; .* use the newer Headwater"),
 }
@@ -307,6 +307,44 @@ for call in range(1000):
     store._database().execute("INSERT INTO words (words, rank) VALUES ('integrity-check', 1)")
     assert store._database().execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     store.close()
+
+
+DIES = """
+import os, sys
+from pathlib import Path
+from connectors.stores.sqlite import schema
+
+folder, left = Path(sys.argv[1]), 0
+
+def count(frame, event, function):
+    global left
+    left -= event == "c_return" and function.__name__ == "execute"
+    if left < 0:
+        os._exit(9)
+
+for left in range(100):
+    child = os.fork()
+    if not child:
+        sys.setprofile(count)
+        schema.connect(folder / f"{left}.db", 1.0)
+        os._exit(0)
+    if os.waitpid(child, 0)[1] == 0:
+        break
+"""
+
+
+def test_a_death_while_it_is_made_leaves_nothing_that_is_nobodys(tmp_path: Path) -> None:
+    """After any statement: the next process makes it whole."""
+    root = Path(__file__).parents[4]
+    subprocess.run([sys.executable, "-c", DIES, str(tmp_path)], check=True, cwd=root)
+    files = sorted(tmp_path.glob("*.db"))
+    assert len(files) > 10
+    for path in files:
+        with contextlib.closing(schema.connect(path, 1.0)) as database:
+            found = [
+                database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("auto_vacuum", "application_id", "user_version")
+            ]
+        assert found == [2, schema.APPLICATION, len(schema.MIGRATIONS)]
 
 
 def test_it_is_there_after_a_restart(path: Path) -> None:
