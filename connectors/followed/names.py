@@ -96,10 +96,9 @@ def rotated(path: str) -> bool:
     return bases(name) != {name}
 
 
-def is_named_after(path: str, other: str) -> bool:
-    """Whether a file has the name that another gets by rotation."""
-    name, known = path.rpartition("/")[2], other.rpartition("/")[2]
-    return name != known and known in bases(name)
+def last(path: str) -> str:
+    """The name of a file without its folder."""
+    return path.rpartition("/")[2]
 
 
 def beside(path: str, other: str) -> bool:

@@ -28,7 +28,10 @@ class Register:
         self.entries: dict[str, list[Any]] = {}
         self.used: dict[str, int] = {}
         """Names of files forgotten last: inodes serve again soon, and some programs begin every file with the same line."""
-        self._families: defaultdict[tuple[str, str], list[File]] = defaultdict(list)
+        self._families: defaultdict[tuple[str, str], dict[str, list[File]]] = defaultdict(dict)
+        """By the log, then by the name that they have now."""
+        self._unmet: set[File] = set()
+        """Those known from a position that were not met since."""
         self._newest: dict[str, File] = {}
         self._places: dict[Key, File] = {}
         """Where the missing ones were."""
@@ -40,8 +43,9 @@ class Register:
         for name, entry in entries.items():
             file = restored(streams[name], entry)
             self.missing[file] = float("-inf")
+            self._unmet.add(file)
             self._places[file.key] = file
-            self._families[file.family].append(file)
+            self._called(file)
             self.queue(file)
             self.entries[name] = list(entry)
 
@@ -57,8 +61,14 @@ class Register:
     def add(self, file: File) -> None:
         """A new file."""
         self.files[file.key] = file
-        self._families[file.family].append(file)
+        self._called(file)
         self.keep(file)
+
+    def rename(self, file: File, path: str) -> None:
+        """A file has another path now."""
+        self._uncalled(file)
+        file.path = path
+        self._called(file)
 
     def queue(self, file: File) -> None:
         """Have a new file read behind those of the same log that came before it."""
@@ -76,21 +86,25 @@ class Register:
 
     def is_twin(self, found: Found, head: Head) -> bool:
         """Whether it is a copy of a known file, which is remembered."""
-        family = self._families.get(family_of(found.path), ())
-        alike = [file for file in family if self._may_stand_for(found, head, file) and file.is_of(head)]
+        alike = [file for file in self._candidates(found, head) if file.is_of(head)]
         if not alike:
             return False
         original = min(alike, key=lambda file: (file not in self.missing, file.listed, file in self._twins))
         self._twins[original][found.key] = (found, head.codec)
         return True
 
-    def _may_stand_for(self, found: Found, head: Head, file: File) -> bool:
-        """A compressed file for any, a plain one only for what it is named after: two logs may begin with the same lines.
-        A file that was not met since the start may have come back under its name with another identity.
+    def _candidates(self, found: Found, head: Head) -> list[File]:
+        """A compressed file may be any of its log, a plain one only what it is named after: two logs may begin with the same
+        lines. A file that was not met since the start may have come back under its name with another identity.
         """
-        if head.codec or names.is_named_after(found.path, file.path):
-            return True
-        return file.restored and file in self.missing and found.size >= file.offset
+        log = family_of(found.path)
+        family = self._families.get(log, {})
+        if head.codec:
+            return [file for files in family.values() for file in files]
+        name = names.last(found.path)
+        named = [file for known in names.bases(name) - {name} for file in family.get(known, ())]
+        unmet = [file for file in self._unmet if found.size >= file.offset and file.family == log]
+        return list(dict.fromkeys([*named, *unmet]))
 
     def adopt(self, file: File) -> bool:
         """Go on in a twin of the file, if it has one: a plain one first, for a compressed one may not be finished yet."""
@@ -108,15 +122,15 @@ class Register:
         since = self.missing.get(file, now)
         self._unkey(file)
         self.missing[file] = since
+        if file.restored:
+            self._unmet.add(file)
         self._places[file.key] = file
 
     def forget(self, file: File) -> None:
         """The file is gone and read."""
         self._unkey(file)
         self._twins.pop(file, None)
-        self._families[file.family].remove(file)
-        if not self._families[file.family]:
-            del self._families[file.family]
+        self._uncalled(file)
         if self._newest.get(names.base(file.origin)) is file:
             del self._newest[names.base(file.origin)]
         self.entries.pop(file.stream.id, None)
@@ -136,17 +150,30 @@ class Register:
 
     def _put(self, file: File, found: Found, codec: str) -> None:
         self._unkey(file)
-        file.key, file.path, file.codec = found.key, found.path, codec
+        self.rename(file, found.path)
+        file.key, file.codec = found.key, codec
         file.size, file.modified = found.size, found.modified
         file.listed, file.blind, file.restored, file.truncated = True, 0, False, False
         self.files[file.key] = file
         self.keep(file)
+
+    def _called(self, file: File) -> None:
+        self._families[file.family].setdefault(names.last(file.path), []).append(file)
+
+    def _uncalled(self, file: File) -> None:
+        family, name = self._families[file.family], names.last(file.path)
+        family[name].remove(file)
+        if not family[name]:
+            del family[name]
+        if not family:
+            del self._families[file.family]
 
     def _unkey(self, file: File) -> None:
         for known in (self.files, self._places):
             if known.get(file.key) is file:
                 del known[file.key]
         self.missing.pop(file, None)
+        self._unmet.discard(file)
 
 
 def _stands(found: Found) -> bool:

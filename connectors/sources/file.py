@@ -271,8 +271,9 @@ class Followed:
             self._turn(file.key)
 
     def _renamed(self, known: File, path: str) -> None:
-        moved, known.path, known.listed = known.path != path, path, True
-        if moved:
+        known.listed = True
+        if known.path != path:
+            self._register.rename(known, path)
             self._register.keep(known)
 
     def _gone(self, key: Key, folder: str) -> None:

@@ -124,16 +124,16 @@ def test_a_file_that_may_not_be_read_is_said_once(lab: Lab, folder: Path) -> Non
 
 
 def test_ten_thousand_files(lab: Lab, folder: Path) -> None:
-    """Few descriptors, and a line in any of them is read soon."""
+    """Few descriptors, and a line in any of them is read soon, though their names differ in a number only, like rotated ones."""
     for number in range(MANY):
-        (folder / f"{number}.log").write_bytes(line(f"of {number}"))
+        (folder / f"app-{number}.log").write_bytes(line(f"of {number}"))
     lab.service.start()
     until(lab.service.ready)
     size = sum(path.stat().st_size for path in folder.iterdir())
     until(lambda: read(lab) == size, "all of them")
     assert lab.service.process
     assert len(os.listdir(f"/proc/{lab.service.process.pid}/fd")) < 1000  # noqa: PTH208 (as many as there are)
-    with (folder / f"{MANY // 2}.log").open("ab") as file:
+    with (folder / f"app-{MANY // 2}.log").open("ab") as file:
         file.write(line("news"))
     until(lambda: read(lab) == size + len(line("news")), "the news")
     assert lab.service.end() == 0
