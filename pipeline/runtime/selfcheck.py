@@ -164,7 +164,7 @@ class SelfCheck:
     def _caps(self, caps: Report) -> Iterator[Finding]:
         for name, number in caps.items():
             if more := self._more("caps", name, number):
-                yield Finding("cap_reached", name, f"{more} at first")
+                yield Finding("cap_reached", name, f"{more} or more")
 
     def _sinks(self, receivers: Mapping[str, Report]) -> Iterator[Finding]:
         for name, status in receivers.items():

@@ -64,9 +64,11 @@ def test_what_waited_for_the_store_is_there_soon(laboratory) -> None:
             while not memory.unsaved:
                 step = next(steps)
                 lab.play(inside, steps=range(step, step + 1))
+            for _ in range(4):  # without rows it is looked for incidents ever more seldom
+                inside.now += 20
+                inside.service.turn(inside.now, living.START + inside.now)
         assert memory.unsaved
-        now = inside.now + 6
-        inside.service.turn(now, living.START + now)
+        inside.service.turn(inside.now + 6, living.START + inside.now + 6)
         assert not memory.unsaved
 
 

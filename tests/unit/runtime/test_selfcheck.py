@@ -100,7 +100,7 @@ def test_a_cap_that_was_reached(watched: Watched) -> None:
     """With how much it cost since the last look."""
     [said] = watched.look(caps={"too_late": 12})
     assert "cap_reached" in said
-    assert "12 at first" in said
+    assert "12 or more" in said
     assert watched.look(after=70, caps={"too_late": 12}) == []
 
 
