@@ -129,7 +129,7 @@ class Followed:
     def status(self) -> SourceStatus:
         """Alive while one of the paths can be read."""
         waiting = sum(file.unread for file in self._ready)
-        lost = [self._wrong.get(want.root) or self._wrong.get(want.top) for want in self._wants]
+        lost = [self._wrong.get(want.root) for want in self._wants]
         text = next((what for what in (*lost, *self._wrong.values()) if what), "")
         return SourceStatus(not all(lost), waiting, len(self._register.files), text)
 
