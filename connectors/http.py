@@ -36,6 +36,10 @@ LARGEST = 8 << 20
 EXCERPT = 200
 TEMPORARY = (408, 425, 429)
 """Answers below 500 after which the same request may succeed."""
+BARRED = (401, 403, 404, 407)
+"""Answers that are about the receiver and not about this request: it succeeds once somebody has mended credentials or address."""
+MENDING = 300.0
+"""Seconds between two attempts at what somebody has to mend."""
 HINTS = {
     400: "the other side does not understand the request; see what it says",
     401: "check the credentials in the configuration",
@@ -167,10 +171,11 @@ class Client:
         said = words.flat(self.masked(body.decode(errors="replace")), EXCERPT)
         reason = f"HTTP {status} {http.client.responses.get(status, '')}".strip() + (f", saying: {said}" if said else "")
         temporary = status in TEMPORARY or status >= 500  # noqa: PLR2004 (errors of the server)
+        barred = status in BARRED
         moved = f"it has moved to {origin(urlsplit(about['location']))}; configure that address" if "location" in about else ""
         hint = self.hints.get(status) or moved or HINTS.get(status, "")
-        asked = _after(about.get("retry-after", ""), now) if temporary else None
-        return self.failure(target, reason + (f"; {hint}" if hint else ""), retry=temporary, after=asked)
+        asked = _after(about.get("retry-after", ""), now) if temporary else MENDING if barred else None
+        return self.failure(target, reason + (f"; {hint}" if hint else ""), retry=temporary or barred, after=asked)
 
 
 def origin(target: SplitResult) -> str:

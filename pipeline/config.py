@@ -7,14 +7,15 @@ in one run and named with its place in the file. The environment overrides the f
 or variable, without the newline at its end.
 """
 
+import contextlib
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 from pydantic_core import ErrorDetails
 
 from pipeline import contracts, documents
@@ -27,6 +28,8 @@ OWN = "headwater"
 PLACES = (Path("headwater.yaml"), Path("/etc/headwater/headwater.yaml"))
 _MATCHER = re.compile(r'\s*([A-Za-z_][\w.]*)\s*(=~|!~|!=|=)\s*(?:"(.*)"|([^"]*?))\s*')
 _SIZES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+_SPANS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
+LAST_PORT = 65_535
 
 
 def size(value: object) -> int:
@@ -57,9 +60,34 @@ def matcher(value: object) -> Matcher:
     return Matcher(match[1], operator, text)
 
 
-Seconds = Annotated[float, BeforeValidator(seconds)]
-Size = Annotated[int, BeforeValidator(size)]
-Match = Annotated[Matcher, BeforeValidator(matcher)]
+def _span(value: float) -> str:
+    """Seconds in the largest unit that they fill."""
+    unit, long = next(((unit, long) for unit, long in _SPANS.items() if value and value % long == 0), ("s", 1))
+    return f"{round(value / long)}{unit}"
+
+
+def _bytes(value: int) -> str:
+    """Bytes in the largest unit that they fill."""
+    unit = max((unit for unit, long in _SIZES.items() if value % long == 0), key=_SIZES.__getitem__)
+    return f"{value // _SIZES[unit]}{unit}B"
+
+
+def _written(value: Matcher) -> str:
+    return f'{value.name}{value.operator}"{value.value}"'
+
+
+def _listened(value: str) -> str:
+    """An address to listen on."""
+    host, colon, port = value.rpartition(":")
+    if not host or not colon or not port.isdecimal() or int(port) > LAST_PORT:
+        raise ValueError(f"{value!r} is no address to listen on; write host and port, such as 127.0.0.1:9317")
+    return value
+
+
+Seconds = Annotated[float, BeforeValidator(seconds), PlainSerializer(_span, when_used="json")]
+Size = Annotated[int, BeforeValidator(size), PlainSerializer(_bytes, when_used="json")]
+Match = Annotated[Matcher, BeforeValidator(matcher), PlainSerializer(_written, when_used="json")]
+Listen = Annotated[str, AfterValidator(_listened)]
 
 
 class Frozen(BaseModel):
@@ -140,7 +168,7 @@ class Settings(Frozen):
     store: Kept = Kept(type="sqlite", retention=Retention(age="365d", size="5GiB"))  # type: ignore[arg-type]
     sinks: dict[str, Component] = {}
     route: Route = Route()
-    listen: str = "127.0.0.1:9317"
+    listen: Listen = "127.0.0.1:9317"
     link: str | None = None
     """Base address of pages about incidents, for messages."""
 
@@ -290,6 +318,9 @@ def _validated(values: Mapping[str, Any], reader: _Reader, path: Path | None) ->
         settings = Settings.model_validate(values)
     except ValidationError as error:
         reader.explain((), error, _known_keys())
+        for kind, loc, model, value in _components(values):
+            with contextlib.suppress(ValidationError):  # that is said already
+                reader.component(kind, loc, model.model_validate(value), "")
         return None
     sources = [
         reader.component("sources", ("sources", at), source, source.name or source.type)
@@ -303,6 +334,17 @@ def _validated(values: Mapping[str, Any], reader: _Reader, path: Path | None) ->
     if log is None or store is None or None in sources or None in sinks:
         return None
     return Config(settings, tuple(filter(None, sources)), log, store, tuple(filter(None, sinks)), path)
+
+
+def _components(values: Mapping[str, Any]) -> Iterator[tuple[contracts.Kind, tuple[str | int, ...], type[Component], Any]]:
+    """The components of a configuration that could not be read as a whole: what is wrong within them is to be said as well."""
+    sources, sinks = values.get("sources"), values.get("sinks")
+    for at, value in enumerate(sources if isinstance(sources, list) else ()):
+        yield "sources", ("sources", at), Source, value
+    for name, value in (sinks if isinstance(sinks, dict) else {}).items():
+        yield "sinks", ("sinks", name), Component, value
+    yield "transports", ("log",), Kept, values.get("log")
+    yield "stores", ("store",), Kept, values.get("store")
 
 
 def _check_routes(route: Route, settings: Settings, reader: _Reader, loc: tuple[str | int, ...]) -> None:

@@ -3,12 +3,18 @@
 Whose a file is, and of which version, stands in its header (`application_id`, `user_version`) and is read without SQLite:
 without a lock and without a trace. SQLite could be asked with `immutable=1`, but that leaves the write-ahead log aside: where a
 process died, or met a full disk, while the log was copied into the file, a sound database is then called malformed.
+
+A process that closes any descriptor of a file loses all its POSIX locks on it, SQLite's too: the next program that closes the
+database would then take itself for the last one and delete the write-ahead log under our feet. So a file that this process has
+open is not read but left to SQLite, which knows how to close it.
 """
 
 import contextlib
 import os
 import sqlite3
 import struct
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +34,11 @@ _ADVICE = {
     "Unicode": "it holds bytes that are no text: type them anew",
 }
 _DAMAGED = ("CORRUPT", "NOTADB")
+
+_File = tuple[int, int]
+_open: Counter[_File] = Counter()
+"""Connections of this process, by device and number of the file."""
+_lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +60,7 @@ class Database:
         with self.said("opening"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._refuse_what_is_not_ours()
-            database = sqlite3.connect(self.path, timeout=patience, isolation_level=None, check_same_thread=False)
+            database = _connect(self.path, patience)
         try:
             with self.said("opening"):
                 prepare(database)
@@ -105,11 +116,47 @@ def whole(database: sqlite3.Connection, begin: str = "BEGIN IMMEDIATE") -> Itera
         raise
 
 
+class _Connection(sqlite3.Connection):
+    """A connection that says when it is closed."""
+
+    file: _File | None = None
+
+    def close(self) -> None:
+        """Close it; again does nothing."""
+        with _lock:
+            super().close()
+            if self.file is not None:
+                _open[self.file] -= 1
+                self.file = None
+
+
+def _connect(path: Path, patience: float) -> _Connection:
+    """A connection to a file, made where there is none, in no transaction and for every thread. Raises sqlite3.Error."""
+    with _lock:
+        database = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False, factory=_Connection)
+        database.file = _number(path)
+        _open[database.file] += 1
+    return database
+
+
+def _number(path: Path) -> _File:
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
 def _marks(path: Path) -> tuple[int, int] | None:
     """Application id and user version of a file; None for one that is no database."""
-    with path.open("rb") as file:
-        header = file.read(_HEADER.size)
+    with _lock:
+        if _open[_number(path)]:
+            with contextlib.closing(sqlite3.connect(path)) as database:
+                return _asked(database, "application_id"), _asked(database, "user_version")
+        with path.open("rb") as file:
+            header = file.read(_HEADER.size)
     if len(header) < _HEADER.size or not header.startswith(_MAGIC):
         return None
     version, application = _HEADER.unpack(header)
     return application, version
+
+
+def _asked(database: sqlite3.Connection, pragma: str) -> int:
+    return int(database.execute(f"PRAGMA {pragma}").fetchone()[0])

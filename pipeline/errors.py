@@ -42,7 +42,9 @@ class StoreError(HeadwaterError):
 
 
 class DeliveryError(HeadwaterError):
-    """A notification was not delivered. `retry`: trying again may help; `after` are the seconds the other side asked to wait."""
+    """A notification was not delivered. `retry`: trying again may help, also where somebody has to mend something first;
+    `after` are the seconds to wait until then at least.
+    """
 
     def __init__(self, message: str, *, retry: bool, after: float | None = None) -> None:
         super().__init__(message)

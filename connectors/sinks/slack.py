@@ -30,7 +30,7 @@ GONE = ("message_not_found", "cant_update_message", "edit_window_closed", "threa
 """Somebody deleted the message, or it may no longer be edited: then a new one is posted."""
 BLIND = ("missing_scope", "thread_not_found")
 TEMPORARY = ("rate_limited", "ratelimited", "internal_error", "fatal_error", "service_unavailable", "request_timeout")
-HINTS = {
+MENDABLE = {
     "invalid_auth": "the token is wrong: install the app again and put its bot token (xoxb-...) into the configuration",
     "not_authed": "there is no token: put the app's bot token (xoxb-...) into the configuration",
     "token_revoked": "the token was revoked: install the app again and put its new bot token into the configuration",
@@ -41,6 +41,7 @@ HINTS = {
     "not_in_channel": "invite the bot to the channel: /invite @headwater",
     "is_archived": "the channel is archived: name another one",
 }
+"""Refusals that are about the app or the channel, not about one message: what somebody has to mend before any succeeds."""
 WEBHOOK_HINTS = {
     403: "the webhook may not post there: make a new one",
     404: "the webhook was removed: make a new one and put its address into the configuration",
@@ -103,8 +104,8 @@ class Hook:
 class RefusedError(DeliveryError):
     """Slack's API said no; `kind` is its word for why."""
 
-    def __init__(self, text: str, kind: str, *, after: float | None) -> None:
-        super().__init__(text, retry=kind in TEMPORARY, after=after)
+    def __init__(self, text: str, kind: str, *, retry: bool, after: float | None) -> None:
+        super().__init__(text, retry=retry, after=after)
         self.kind = kind
 
 
@@ -207,15 +208,18 @@ class Bot:
             reason = "the answer is not Slack's; is there a proxy in between?"
             raise self._client.failure(urlsplit(url), reason, retry=True) from error
         if refused:
-            raise self._refused(url, refused, said)
+            # Only the channel that is configured can be mended: a conversation from before may have been in another.
+            ours = content is None or content["channel"] == self._channel
+            raise self._refused(url, refused, said, mendable=ours and refused in MENDABLE)
         return said
 
-    def _refused(self, url: str, kind: str, said: Mapping[str, Any]) -> RefusedError:
+    def _refused(self, url: str, kind: str, said: Mapping[str, Any], *, mendable: bool) -> RefusedError:
         method = urlsplit(url).path.rpartition("/")[2]
-        hint = HINTS.get(kind) or f"see https://docs.slack.dev/reference/methods/{method}"
-        after = said.get("retry_after")
+        hint = MENDABLE.get(kind) or f"see https://docs.slack.dev/reference/methods/{method}"
+        after = http.MENDING if mendable else said.get("retry_after")
         error = self._client.failure(urlsplit(url), f"{method} was refused: {words.flat(kind, 100)}; {hint}", retry=False)
-        return RefusedError(str(error), kind, after=float(after) if isinstance(after, int | float) else None)
+        wait = float(after) if isinstance(after, int | float) else None
+        return RefusedError(str(error), kind, retry=mendable or kind in TEMPORARY, after=wait)
 
 
 def _content(told: message.Message, *, threaded: bool) -> dict[str, Any]:

@@ -129,8 +129,9 @@ class Followed:
     def status(self) -> SourceStatus:
         """Alive while one of the paths can be read."""
         waiting = sum(file.unread for file in self._ready)
-        alive = not all(want.root in self._wrong for want in self._wants)
-        return SourceStatus(alive, waiting, len(self._register.files), next(iter(self._wrong.values()), ""))
+        lost = [self._wrong.get(want.root) for want in self._wants]
+        text = next((what for what in (*lost, *self._wrong.values()) if what), "")
+        return SourceStatus(not all(lost), waiting, len(self._register.files), text)
 
     def finished(self) -> bool:
         """Never: a file may always grow."""
@@ -170,10 +171,11 @@ class Followed:
 
     def _apply(self, listing: Listing) -> None:
         """Take a folder as it is now."""
-        if listing.error is None:
-            self._mended(listing.folder)
-        else:
+        is_root = any(listing.folder in (want.root, want.top) for want in self._wants)
+        if listing.error and (is_root or not isinstance(listing.error, FileNotFoundError | NotADirectoryError)):
             self._unreadable(listing.folder, listing.error)
+        else:  # folders come and go with their pods
+            self._mended(listing.folder)
         for path in listing.strange:
             self._say(
                 "special", path, f"{path} is a pipe, socket or device: not followed; exclude it, or read it by its own source"
@@ -370,15 +372,18 @@ class Followed:
         if self._register.adopt(file):
             self._handles.close(file)
             self._begin_file(file)
-        elif handle and not truncated and not file.codec:
+            return
+        if handle and not truncated and not file.codec:
             self._give(file, rest(file, handle), file.offset)
-            self._give_up(file)
-        else:
-            self._handles.close(file)
-            self._ready.pop(file, None)
-            file.truncated = truncated
-            self._register.miss(file, self._now)
-            self._folders.wait(file.path.rpartition("/")[0])
+            if os.path.isdir(os.path.dirname(file.path)):  # noqa: PTH112, PTH120 (as everywhere beside it)
+                self._give_up(file)
+                return
+            # With its folder it may come back, and is then not to be read again.
+        self._handles.close(file)
+        self._ready.pop(file, None)
+        file.truncated = truncated
+        self._register.miss(file, self._now)
+        self._folders.wait(file.path.rpartition("/")[0])
 
     def _give_up(self, file: File) -> None:
         """No copy holds what a file had: forget it, and say what is lost."""

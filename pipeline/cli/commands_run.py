@@ -8,6 +8,8 @@ import typer
 from pipeline.cli import options
 from pipeline.cli.options import Config, Output
 
+File = Annotated[Path | None, typer.Argument(metavar="FILE", help="The same as --config FILE.")]
+
 app = typer.Typer()
 config_app = typer.Typer(help="The configuration: check it, show it.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
@@ -30,24 +32,16 @@ def status(config: Config = None, output: Output = "tree") -> None:
 
 
 @config_app.command("check")
-def config_check(
-    file: Annotated[
-        Path | None, typer.Argument(metavar="FILE", help="Default: headwater.yaml, or what HEADWATER_CONFIG names.")
-    ] = None,
-) -> None:
+def config_check(file: File = None, config: Config = None) -> None:
     """Print every problem of the configuration and of the rules it names; nothing is started."""
     from pipeline.cli import show_config
 
-    show_config.check(file)
+    show_config.check(file or config)
 
 
 @config_app.command("show")
-def config_show(
-    file: Annotated[
-        Path | None, typer.Argument(metavar="FILE", help="Default: headwater.yaml, or what HEADWATER_CONFIG names.")
-    ] = None,
-) -> None:
+def config_show(file: File = None, config: Config = None) -> None:
     """Print the configuration as it is used, defaults and environment included; secrets are not shown."""
     from pipeline.cli import show_config
 
-    show_config.show(file)
+    show_config.show(file or config)

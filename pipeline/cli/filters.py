@@ -15,10 +15,14 @@ _SPAN = re.compile(r"(?:\d+[smhdw])+")
 
 def query(*, since: str | None, until: str | None, now: datetime | None = None, **filters: str | int | bool | None) -> Query:
     """The query; `filters` are the other fields of it. Raises UsageError for a word that is none, with the nearest."""
+    from pipeline.runtime.routes import NAMES
     from pipeline.signatures.models import LEVELS, Layer
 
     for name, words in (("layer", get_args(Layer)), ("level", LEVELS), ("status", get_args(Status))):
         _one_of(f"--{name}", filters.get(name), words)
+    key, is_one, value = str(filters.get("entity") or "").partition("=")
+    if is_one:  # the words of silences and routes will do
+        filters["entity"] = f"{ {label: name for name, label in NAMES.items()}.get(key, key) }={value}"
     moment = now or datetime.now(UTC)
     return Query(since=_time("--since", since, moment), until=_time("--until", until, moment), **filters)  # type: ignore[arg-type]
 

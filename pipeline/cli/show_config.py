@@ -33,7 +33,7 @@ def show(path: Path | None) -> None:
     kept = zip(settings.sources, config.sources, strict=True)
     plain["sources"] = [{"type": s.type, "name": chosen.name, "keep": s.keep, **_own(chosen.settings)} for s, chosen in kept]
     for name, component, chosen in (("log", settings.log, config.log), ("store", settings.store, config.store)):
-        plain[name] = {"type": component.type, "retention": component.retention.model_dump(), **_own(chosen.settings)}
+        plain[name] = {"type": component.type, "retention": component.retention.model_dump(mode="json"), **_own(chosen.settings)}
     plain["sinks"] = {chosen.name: {"type": chosen.type, **_own(chosen.settings)} for chosen in config.sinks}
     YAML().dump(_tidy(plain), sys.stdout)
 

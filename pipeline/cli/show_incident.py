@@ -20,8 +20,7 @@ WIDE = 160
 """Letters of an evidence line that are shown."""
 LONGEST = 100
 """Rows of a timeline that are shown; JSON has them all."""
-
-
+_STATUS = {"near_miss": "no more than a near miss", "firing": "fires", "resolved": "resolved"}
 BURST = 10 * 1_000_000
 """Microseconds within which lines of one kind are told as one."""
 
@@ -109,10 +108,15 @@ def _section(title: str, lines: Sequence[Text], out: Console) -> None:
 
 def _timeline(forms: Sequence[Form]) -> Iterator[Text]:
     """The evidence lines of all sources in one column of time; what only repeats itself is counted."""
-    lines = [(line["at"], number, line) for number, form in enumerate(forms) for line in form["evidence"]["lines"]]
+    # A line that several incidents hold for evidence is told once, with the place of the last: symptoms know better where it was.
+    held = {
+        (line["at"], line["origin"], line["text"]): (number, line)
+        for number, form in enumerate(forms)
+        for line in form["evidence"]["lines"]
+    }
     moments: list[Moment] = []
     latest: dict[tuple[int, str], Moment] = {}
-    for time, number, line in sorted(lines, key=lambda one: (one[0], one[1])):
+    for (time, *_), (number, line) in sorted(held.items(), key=lambda one: (one[0][0], one[1][0])):
         at, kind = public.microseconds(time), (number, line["rule"])
         before = latest.get(kind)
         if before and at - before.at <= BURST:
@@ -146,15 +150,18 @@ def _developed(found: Stored) -> Iterator[Text]:
 
 def _changes(before: Form | None, form: Form) -> Iterator[str]:
     if before is None:
-        yield f"opened: {form['level']}, confidence {form['confidence']:.2f}, {form['evidence']['rows']} rows"
+        begun = "near miss" if form["status"] == "near_miss" else "opened"
+        yield f"{begun}: {form['level']}, confidence {form['confidence']:.2f}, {form['evidence']['rows']} rows"
         return
-    for name in ("level", "status", "summary"):
+    if before["status"] != form["status"]:
+        yield _STATUS[form["status"]]
+    for name in ("level", "summary"):
         if before[name] != form[name]:
             yield f"{name} {before[name]} -> {form[name]}"
     if round(before["confidence"], 2) != round(form["confidence"], 2):
         yield f"confidence {before['confidence']:.2f} -> {form['confidence']:.2f}"
-    if before["started"] != form["started"]:
-        yield f"began at {tree.clock(form['started'])}, not {tree.clock(before['started'])}"
+    if (began := tree.clock(form["started"])) != (thought := tree.clock(before["started"])):
+        yield f"began at {began}, not {thought}"
     if before["cause"] != form["cause"]:
         yield f"now below {form['cause'][: stored.ID]}" if form["cause"] else "no longer below another"
     if more := len(set(form["symptoms"]) - set(before["symptoms"])):

@@ -87,6 +87,8 @@ class Analysis:
         self.engine = self._made(State())
         self.memory = Memory()
         self.pace = Pace()
+        self.looks = 0
+        """How often the engine was asked since the start."""
         self.unread = 0
         """Batches that the engine could not take, because of an error of ours."""
         self._observed = 0
@@ -133,6 +135,7 @@ class Analysis:
         changes = memory.book.update(self.engine.incidents(live=memory.now if live else 0), memory.now)
         for change in changes:
             memory.unsaved[change.record.thread] = change.record
+        self.looks += 1
         self.pace.asked(now, now + time.perf_counter() - begun)
         return changes
 

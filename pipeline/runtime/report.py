@@ -118,6 +118,7 @@ def _rules(service: "Service") -> dict[str, Any]:
     costs = sorted(engine.costs.items(), key=lambda item: -item[1])
     return {
         "signatures": len(service.parts.site.ruleset.signatures),
+        "looks": service.analysis.looks,
         "look_seconds": round(service.analysis.pace.cost, 6),
         "seconds": {name: round(cost, 6) for name, cost in costs},
         "candidates": dict(sorted(engine.candidates().items())),

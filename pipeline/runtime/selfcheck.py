@@ -1,9 +1,11 @@
 """Headwater looks at itself: its own failures become rows, and signatures of the layer `headwater` decide what they come to.
 
-A finding is said again every `AGAIN` seconds while it holds, so that the incident ends by itself when it no longer does. It is a
-source like any other: its rows go through the log, and a replay of the log finds the same.
+A finding is said again every `AGAIN` seconds while it holds, so that the incident ends by itself when it no longer does, and in
+the same words, numbers included, so that nobody is told anew. It is a source like any other: its rows go through the log, and a
+replay of the log finds the same.
 """
 
+import math
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,8 +23,10 @@ DOWN = 300.0
 """Seconds without a delivery after which a sink counts as down."""
 QUIET, STEADY = 600.0, 60.0
 """Seconds of silence that are news of a source that gave something at least every `STEADY` seconds before."""
-SLOW = 0.1
-"""Share of all time that one signature may cost."""
+SLOW = 0.25
+"""Seconds that one signature may cost at every look: so much later everything is told. The share of all time says nothing: looks
+are paced by what they cost.
+"""
 UNKNOWN, LINES = 0.2, 200
 """Share of lines that a format did not understand, of at least so many since the last look; before it was a quarter of it."""
 
@@ -59,7 +63,7 @@ class SelfCheck:
         self._offset = 0
         self._rows: list[bytes] = []
         self._looked: float | None = None
-        self._said: dict[tuple[str, str], float] = {}
+        self._said: dict[tuple[str, str], tuple[float, str]] = {}
         self._counted: Counter[tuple[str, str]] = Counter()
         self._shares: dict[str, float] = {}
         self._heard: dict[str, _Heard] = {}
@@ -71,14 +75,21 @@ class SelfCheck:
     def look(self, report: Report, now: float, at: int) -> None:
         """Examine a report; `now` is monotonic seconds, `at` the present in microseconds since 1970, the time of the rows."""
         passed = now - self._looked if self._looked is not None else 0.0
-        found = [*self._rules(report["rules"], passed), *self._formats(report), *self._caps(report["caps"])]
+        found = [
+            *self._rules(report["rules"], passed, ready=report["ready"]),
+            *self._formats(report),
+            *self._caps(report["caps"]),
+        ]
         found += [*self._sinks(report["receivers"]), *self._sources(report["sources"], now)]
         self._looked = now
         for finding in found:
             key = (finding.check, finding.subject)
-            if now - self._said.get(key, -AGAIN) >= AGAIN:
-                self._said[key] = now
-                self._rows.append(_line(finding, at))
+            when, text = self._said.get(key, (-math.inf, ""))
+            if now - when > 2 * AGAIN:
+                text = finding.text
+            if now - when >= AGAIN:
+                self._said[key] = now, text
+                self._rows.append(_line(finding, text, at))
 
     def poll(self, budget: int, now: float) -> Sequence[RawBatch]:
         """The rows since the last call."""
@@ -118,16 +129,19 @@ class SelfCheck:
     def close(self) -> None:
         """Nothing is held."""
 
-    def _rules(self, rules: Report, passed: float) -> Iterator[Finding]:
+    def _rules(self, rules: Report, passed: float, *, ready: bool) -> Iterator[Finding]:
         for name, number in rules["errors"].items():
             if more := self._more("errors", name, number):
                 yield Finding(
                     "rule_failing", name, f"{more} failures in {words.lasted(round(passed * 1e6))}: {rules['examples'][name]}"
                 )
+        looks = self._more("looks", "", rules["looks"])
         for name, seconds in rules["seconds"].items():
             spent = self._more("milliseconds", name, round(seconds * 1000)) / 1000
-            if passed and spent > passed * SLOW:
-                yield Finding("rule_slow", name, f"took {spent:.1f} s of the last {passed:.0f} s")
+            if (
+                passed and ready and looks and spent > looks * SLOW
+            ):  # the first look prepares, those in a backlog see much at once
+                yield Finding("rule_slow", name, f"took {spent / max(1, looks):.1f} s at every look")
 
     def _formats(self, report: Report) -> Iterator[Finding]:
         for name, unknown in report["unparsed"].items():
@@ -150,7 +164,7 @@ class SelfCheck:
     def _caps(self, caps: Report) -> Iterator[Finding]:
         for name, number in caps.items():
             if more := self._more("caps", name, number):
-                yield Finding("cap_reached", name, f"{more} more")
+                yield Finding("cap_reached", name, f"{more} or more")
 
     def _sinks(self, receivers: Mapping[str, Report]) -> Iterator[Finding]:
         for name, status in receivers.items():
@@ -178,6 +192,6 @@ class SelfCheck:
         return max(0, number - before)
 
 
-def _line(finding: Finding, at: int) -> bytes:
+def _line(finding: Finding, text: str, at: int) -> bytes:
     subject = "_".join(finding.subject.split()) or "unknown"
-    return f"headwater/{finding.check} at={rfc3339(at)} subject={subject} {words.flat(finding.text, 500)}\n".encode()
+    return f"headwater/{finding.check} at={rfc3339(at)} subject={subject} {words.flat(text, 500)}\n".encode()

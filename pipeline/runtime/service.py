@@ -39,6 +39,8 @@ SHARE = 20.0
 """Times its own cost that lie between two checkpoints at least."""
 RETRY = 1.0
 """Seconds until something is saved again that could not be."""
+LOCKED = 5.0
+"""The same for the store, at which every attempt may wait for a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,8 @@ class Service:
                 self.end(time.monotonic(), time.time())
                 return
             self._stopping.wait(EVERY)
+        self._store_again = 0.0
+        self._store(time.monotonic())
         self.save(time.monotonic(), wait=True)
 
     def silence(self, silences: Sequence[Silence]) -> None:
@@ -174,6 +178,7 @@ class Service:
             log.info("caught up: every source is read to its end")
         if self.analysis.due(now, backlog=backlog and not self.caught_up):
             self._look(now)
+        self._store(now)
         self._decide()
         if self._intents or self._dirty or self.saver.busy:
             self._save_when_due(now)
@@ -189,6 +194,7 @@ class Service:
         self._advance(now, wall)
         self.analysis.finish()
         self._look(now)
+        self._store(now)
         self._decide()
         self.save(now, wait=True)
         log.info("every source has ended")
@@ -205,7 +211,6 @@ class Service:
             _log(change)
         self._changed |= bool(changes)
         self._dirty |= self._changed
-        self._store(now)
 
     def _store(self, now: float) -> None:
         """Give the store what it does not have. While it cannot take it, everything else goes on."""
@@ -215,7 +220,7 @@ class Service:
         try:
             self.parts.store.save(list(unsaved.values()), self._now)
         except StoreError as error:
-            self._store_again = now + RETRY
+            self._store_again = now + LOCKED
             self.troubles.note("store", "failed", str(error))
             return
         unsaved.clear()

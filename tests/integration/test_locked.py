@@ -19,7 +19,7 @@ from tests.integration.living import Lab, until
 HOLD = float(os.environ.get("HEADWATER_HOLD", "4"))
 PARTS = 8
 """In which the rest of the outage comes meanwhile."""
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120 + HOLD), pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120 + HOLD)]
 
 HOLDER = """
 import sqlite3, sys
@@ -53,6 +53,26 @@ def messages(lab: Lab, file: str) -> list[str]:
     return [text for text in texts if f"state/{file}: database is locked" in text]
 
 
+def test_what_waited_for_the_store_is_there_soon(laboratory) -> None:
+    """Also where no new row comes: whoever is told of an incident wants to look at it."""
+    lab = laboratory()
+    with lab.inside() as inside:
+        lab.play(inside, steps=range(1))
+        memory = inside.service.analysis.memory
+        with held(lab.folder / "state" / "incidents.db", "IMMEDIATE"):
+            steps = iter(range(1, living.STEPS))
+            while not memory.unsaved:
+                step = next(steps)
+                lab.play(inside, steps=range(step, step + 1))
+            for _ in range(4):  # without rows it is looked for incidents ever more seldom
+                inside.now += 20
+                inside.service.turn(inside.now, living.START + inside.now)
+        assert memory.unsaved
+        inside.service.turn(inside.now + 6, living.START + inside.now + 6)
+        assert not memory.unsaved
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("file", "how"), [("incidents.db", "EXCLUSIVE"), ("state.db", "IMMEDIATE")])
 def test_a_locked_database_costs_nothing(laboratory, file: str, how: str) -> None:
     """Rows are taken in while it is locked, whoever meets it says so once, and what comes of it is as ever."""

@@ -87,6 +87,9 @@ def test_incidents_takes_filters(state: Path, root: Path) -> None:
         len(objects(state, root, "incidents", "--all", "--entity", "shop/cart", "--signature", "service-without-endpoints")) == 1
     )
     assert objects(state, root, "incidents", "--status", "near_miss", "--level", "low")[0]["incident"]["status"] == "near_miss"
+    on_node = objects(state, root, "incidents", "--entity", "node=node-b")
+    assert on_node == objects(state, root, "incidents", "--entity", "k8s.node.name=node-b")
+    assert [one["id"] for one in on_node] == [TABLE_FULL, EARLIER]
     assert len(objects(state, root, "incidents", "--limit", "1")) == 1
     assert said(state, root, "incidents", "--layer", "dns") == "No incident meets that.\n"
 
@@ -106,6 +109,8 @@ def test_show_tells_the_whole_story(state: Path, root: Path) -> None:
     times = re.findall(r"^\d\d:\d\d:\d\d\.\d{3}", shown.split("What happened\n")[1], re.MULTILINE)
     assert times == sorted(times)
     assert len(times) > 10
+    happened = shown.split("What happened\n")[1].split("\n\n")[0].splitlines()
+    assert len({line[:12] + line[50:] for line in happened}) == len(happened)  # evidence of two symptoms is told once
     assert re.search(r"04:40:48.216  kernel +node-b +nf_conntrack.*\(20 kept\)\n04:40:50.917  counters +node-b", shown)
     assert re.search(r"04:40:53.255  ingress-nginx.error +shop/checkout", shown)
     assert re.search(

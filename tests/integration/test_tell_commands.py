@@ -184,3 +184,23 @@ def test_looking_makes_nothing(tmp_path: Path, root: Path) -> None:
         assert done.returncode == 1
         assert "`headwater run` makes it" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_configuration_that_is_shown_can_be_read(tmp_path: Path) -> None:
+    """Durations, sizes and matchers come out as they are written; the file is named as for every other command."""
+    path, shown = tmp_path / "headwater.yaml", tmp_path / "shown.yaml"
+    path.write_text("""\
+sinks: {paper: {type: stdout}}
+route:
+    receiver: paper
+    group_wait: 90s
+    routes: [{matchers: ['severity=~"critical|high"'], repeat_interval: 2h, group_interval: 0s}]
+store: {type: sqlite, retention: {age: 400d, size: 1500MB}}
+""")
+    first = headwater("config", "show", "--config", path, root=ROOT)
+    shown.write_text(first.stdout)
+    again = headwater("config", "show", "--config", shown, root=ROOT)
+    assert (first.returncode, again.stdout) == (0, first.stdout)
+    for words in ("group_wait: 90s", "repeat_interval: 2h", "age: 400d", "size: 1500MB", 'severity=~"critical|high"'):
+        assert words in first.stdout
+    assert f"{shown}: good" in headwater("config", "check", shown, root=ROOT).stdout

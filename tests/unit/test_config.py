@@ -85,7 +85,9 @@ def test_who_wants_to_know_a_part_needs_no_secret_of_another(file: Path) -> None
 
 
 def test_every_problem_is_said_at_once(file: Path) -> None:
-    """Each with line and column, and the nearest word for one that is not known."""
+    """Each with line and column, and the nearest word for one that is not known; those within components too, whatever else is
+    wrong.
+    """
     text = """\
 clustr: lab
 sinks:
@@ -96,6 +98,8 @@ log: {type: memory, retention: {age: 1d}}
 """
     assert problems(file, text) == [
         "1:1: unknown key 'clustr'; did you mean 'cluster'?",
+        "3:12: there is no sink of type 'slak'; did you mean 'slack'?",
+        "4:27: unknown key 'fom'; did you mean 'form'?",
         "5:25: route.group_wait: '5 minutes' is not a duration; write one number and one unit of s, m, h, d, w, such as 90s",
         "6:21: missing key 'size'; add it",
     ]
@@ -105,6 +109,13 @@ log: {type: memory, retention: {age: 1d}}
         "4:27: unknown key 'fom'; did you mean 'form'?",
         "5:9: there is no sink 'papr'; did you mean 'paper'?",
     ]
+
+
+@pytest.mark.parametrize("address", ["9317", "localhost", "localhost:", ":9317", "127.0.0.1:99999", "127.0.0.1:http"])
+def test_what_nobody_can_listen_on_is_refused(file: Path, address: str) -> None:
+    """Before the start, with what to write."""
+    (said,) = problems(file, f"listen: '{address}'\n")
+    assert "no address to listen on; write host and port, such as 127.0.0.1:9317" in said
 
 
 def test_a_secret_is_not_said_in_an_error(file: Path) -> None:

@@ -12,7 +12,8 @@ from pipeline.signatures import load
 START = 1_795_000_000_000_000
 SOURCE = {"name": "pods", "bytes": 0, "alive": True, "finished": False, "error": ""}
 HEALTHY: dict[str, Any] = {
-    "rules": {"errors": {}, "seconds": {}, "examples": {}},
+    "ready": True,
+    "rules": {"errors": {}, "looks": 0, "seconds": {}, "examples": {}},
     "lines": {},
     "understood": {},
     "unparsed": {},
@@ -62,14 +63,22 @@ def test_a_sink_counts_as_down_after_five_minutes(watched: Watched) -> None:
     assert watched.look(after=60, receivers=receiver(0)) == []
 
 
-def test_a_rule_that_fails_or_takes_a_tenth_of_the_time(watched: Watched) -> None:
-    """Only what is new counts."""
-    rules = {"errors": {"broken": 2}, "seconds": {"slow": 0.5}, "examples": {"broken": "ComputeError: no"}}
+def test_a_finding_keeps_its_words_while_it_lasts(watched: Watched) -> None:
+    """Numbers that grow would be news every minute; one that comes back later has words of its own."""
+    said = [watched.look(after=60, receivers=receiver(seconds)) for seconds in (300, 360, 420)]
+    assert [line.partition("subject=")[2] for [line] in said] == ["chat no delivery for 5m00s, 3 wait: refused"] * 3
+    [later] = watched.look(after=600, receivers=receiver(480))
+    assert "8m00s" in later
+
+
+def test_a_rule_that_fails_or_takes_long_at_every_look(watched: Watched) -> None:
+    """Only what is new counts; many cheap looks, as in a disaster, say nothing."""
+    rules = {"errors": {"broken": 2}, "looks": 20, "seconds": {"slow": 4.0}, "examples": {"broken": "ComputeError: no"}}
     [failing] = watched.look(rules=rules)
     assert "rule_failing" in failing
     assert "2 failures" in failing
     assert watched.look(after=70, rules=rules) == []
-    [slow] = watched.look(after=70, rules=rules | {"seconds": {"slow": 8.0}})
+    [slow] = watched.look(after=70, rules=rules | {"looks": 30, "seconds": {"slow": 8.0}})
     assert "rule_slow" in slow
     assert "subject=slow" in slow
 
@@ -91,7 +100,7 @@ def test_a_cap_that_was_reached(watched: Watched) -> None:
     """With how much it cost since the last look."""
     [said] = watched.look(caps={"too_late": 12})
     assert "cap_reached" in said
-    assert "12 more" in said
+    assert "12 or more" in said
     assert watched.look(after=70, caps={"too_late": 12}) == []
 
 

@@ -122,22 +122,22 @@ REFUSALS = {
     "ratelimited": (True, ""),
     "internal_error": (True, ""),
     "service_unavailable": (True, ""),
-    "invalid_auth": (False, "install the app again"),
-    "token_revoked": (False, "was revoked"),
-    "channel_not_found": (False, "check its id"),
-    "not_in_channel": (False, "/invite"),
+    "invalid_auth": (True, "install the app again"),
+    "token_revoked": (True, "was revoked"),
+    "channel_not_found": (True, "check its id"),
+    "not_in_channel": (True, "/invite"),
     "invalid_blocks": (False, "https://docs.slack.dev/reference/methods/chat.postMessage"),
 }
 
 
 @pytest.mark.parametrize("kind", REFUSALS)
 def test_a_refusal_in_a_good_answer_is_one(receiver: Receiver, kind: str) -> None:
-    """HTTP 200 with ok:false: the error says whether to try again, and else what to do."""
+    """HTTP 200 with ok:false: the error says whether and when to try again, and else what to do."""
     retry, hint = REFUSALS[kind]
-    receiver.script = [refusal(kind, retry_after=3) if retry else refusal(kind)]
+    receiver.script = [refusal(kind, retry_after=3) if retry and not hint else refusal(kind)]
     with pytest.raises(DeliveryError) as caught:
         deliver(bot(receiver))
-    assert (caught.value.retry, caught.value.after) == (retry, 3.0 if retry else None)
+    assert (caught.value.retry, caught.value.after) == (retry, (300.0 if hint else 3.0) if retry else None)
     assert f"chat.postMessage was refused: {kind}; " in str(caught.value)
     assert hint in str(caught.value)
 
@@ -148,7 +148,7 @@ def test_a_token_that_is_revoked_in_mid_incident_says_what_to_do(receiver: Recei
     receiver.script = [refusal("token_revoked")]
     with pytest.raises(DeliveryError, match=r"chat\.update was refused: token_revoked; the token was revoked: install") as caught:
         deliver(bot(receiver), receipt, event="updated", number=2)
-    assert not caught.value.retry
+    assert (caught.value.retry, caught.value.after) == (True, 300.0)
     assert deliver(bot(receiver), receipt, event="updated", number=2, repeat=True) == receipt
     assert len(receiver.slack.top()) == 1
 
@@ -189,6 +189,15 @@ def test_a_webhook_that_was_removed_says_what_to_do(receiver: Receiver) -> None:
     receiver.script = [Reply(404, b"no_service")]
     with pytest.raises(DeliveryError, match="no_service; the webhook was removed: make a new one") as caught:
         deliver(hook)
+    assert (caught.value.retry, caught.value.after) == (True, 300.0)
+
+
+def test_a_conversation_in_a_former_channel_holds_nobody_up(receiver: Receiver) -> None:
+    """Another channel is configured since, and the former was archived: that is not mended, the others are told."""
+    receiver.script = [refusal("is_archived")]
+    former = {"channel": "COLD", "incident": "1795408840.000001"}
+    with pytest.raises(DeliveryError, match="is_archived") as caught:
+        deliver(bot(receiver), former, event="updated", number=2)
     assert not caught.value.retry
 
 

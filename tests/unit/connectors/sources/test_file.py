@@ -368,35 +368,6 @@ def test_an_unreadable_file_is_said_once_and_read_when_it_can_be(unprivileged: P
     assert sorted(reader.poll(3)) == ["a", "b"]
 
 
-def test_a_folder_that_vanishes_and_returns(tmp_path: Path) -> None:
-    """Said once; what it holds then is read, and what it held is not read again."""
-    folder = tmp_path / "logs"
-    reader = Reader(folder, paths=(str(folder),))
-    assert reader.poll(3) == []
-    write(folder / "app.log", "a")
-    assert reader.poll(2) == ["a"]
-    folder.rename(tmp_path / "away")
-    assert reader.poll(3) == []
-    (tmp_path / "away").rename(folder)
-    write(folder / "app.log", "b")
-    write(folder / "other.log", "c")
-    assert sorted(reader.poll(3)) == ["b", "c"]
-    assert reader.troubles == [("missing", "logs", 1)] * 2
-
-
-def test_a_folder_that_is_not_mounted_yet_is_waited_for(tmp_path: Path) -> None:
-    folder = tmp_path / "logs"
-    write(folder / "app.log", "a")
-    reader = Reader(folder, start="beginning")
-    assert reader.poll() == ["a"]
-    reader.restart(between=lambda: folder.rename(tmp_path / "away") and None)
-    assert reader.poll(5) == []
-    (tmp_path / "away").rename(folder)
-    write(folder / "app.log", "b")
-    assert reader.poll(3) == ["b"]
-    assert reader.troubles == [("missing", "logs", 1)]
-
-
 def test_a_line_too_long_is_cut_and_the_rest_goes_on(reader: Reader, tmp_path: Path) -> None:
     """100 MB without an end: memory stays bounded, one trouble, and all bytes are given in order."""
     write(tmp_path / "app.log", "a")

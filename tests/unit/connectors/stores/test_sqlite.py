@@ -34,6 +34,12 @@ print("free", flush=True)
 sys.stdin.readline()
 """
 
+LOOK = """
+import contextlib, sqlite3, sys
+with contextlib.closing(sqlite3.connect(sys.argv[1])) as database:
+    print(database.execute("SELECT count(*) FROM incidents").fetchone()[0])
+"""
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
@@ -145,6 +151,23 @@ def test_what_a_death_left_half_copied_is_sound(store: sqlite.SQLite, path: Path
         file.write((1000).to_bytes(4, "big"))
     with contextlib.closing(sqlite.SQLite(dead)) as other:
         assert [found.thread for found in other.incidents(Query())] == ["aaaaaa1"]
+
+
+def test_a_second_connection_of_the_process_costs_no_lock(path: Path, store: sqlite.SQLite) -> None:
+    """A command that reads and ends while the service has the file open, with a connection for housekeeping besides, leaves the
+    write-ahead log where it is: what is saved after that is seen, and in the file.
+    """
+    store.save([record(incident("aaaaaa1"))], START)
+    second = sqlite.SQLite(path)
+    assert len(second.incidents(Query())) == 1
+    for number in (1, 2):
+        seen = subprocess.run([sys.executable, "-c", LOOK, str(path)], capture_output=True, text=True, check=True)
+        assert seen.stdout.split() == [str(number)]
+        store.save([record(incident(f"aaaaaa{number + 1}"))], START)
+    second.close()
+    store.close()
+    with contextlib.closing(sqlite.SQLite(path)) as later:
+        assert len(later.incidents(Query())) == 3
 
 
 # ---- what is refused
