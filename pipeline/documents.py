@@ -97,6 +97,8 @@ class _Reader:
         # Times and binary stay text: a rule never means them, and a bare date is one of Sigma's metadata.
         if (node.tag or "").endswith((":timestamp", ":binary")):
             return node.value
+        if isinstance(node, ScalarNode) and node.style == ">":  # ruamel marks where lines were joined, to write them so again
+            node.value = node.value.replace("\a", "")
         return self._constructor.construct_object(node)
 
 

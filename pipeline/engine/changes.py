@@ -48,15 +48,19 @@ def increases(samples: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def changes(topology: Topology, kinds: tuple[str, ...] = ("Pod", "Node", "Service", "NetworkPolicy", "Ingress")) -> pl.DataFrame:
+KINDS = ("Pod", "Node", "Service", "NetworkPolicy", "Ingress")
+
+
+def changes(topology: Topology, cluster: str = "") -> pl.DataFrame:
     """One row for every version of every object, with its state and, behind `before.`, the state of the version before it.
 
     Slices show as changes of their service: `endpoints.ready` and `endpoints.total` sum over all its slices.
     """
-    rows = [row for kind in kinds for key, history in topology.of_kind(kind) for row in _of_object(key, history)]
+    rows = [row for kind in KINDS for key, history in topology.of_kind(kind) for row in _of_object(key, history)]
     rows.extend(_of_services(topology))
     schema = {**_COMMON, **columns.DERIVED}
-    return pl.DataFrame(rows, schema=schema).sort("@timestamp", "event.id")
+    named = pl.lit(cluster or None, pl.String).alias("k8s.cluster.name")
+    return pl.DataFrame(rows, schema=schema).with_columns(named).sort("@timestamp", "event.id")
 
 
 _COMMON = {
@@ -139,7 +143,7 @@ def _of_service(
         ready = len({address for address, _, _, is_ready in living if is_ready})
         state = {"endpoints.ready": ready, "endpoints.total": len({e[0] for e in living})}
         yield {
-            "event.id": f"object:endpoints/{namespace}/{service}@{at}/{order[0]}",
+            "event.id": f"object:endpoints/{namespace}/{service}/{key.name}@{at}/{order[0]}",
             "@timestamp": at,
             "source": OBJECTS,
             "object.kind": "EndpointSlice",

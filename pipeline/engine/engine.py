@@ -72,7 +72,7 @@ class Engine:
         self._limits = limits or Limits()
         self._intake = Intake(ruleset, names or Names(), limits=self._limits, cache=cache)
         self._matcher = Matcher(ruleset, {**columns.COMMON, **columns.TOPOLOGY, **columns.DERIVED, **parsers.columns()})
-        self._views = Views(ruleset, self.state)
+        self._views = Views(ruleset, self.state, cluster)
         self._plans = aggregate.plans(ruleset)
         self._correlator = Correlator(ruleset, self.state, self._views, self._plans)
         self._counters = _wanted_counters(ruleset)

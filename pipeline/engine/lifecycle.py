@@ -73,7 +73,8 @@ class Book:
             incident=incident,
             public=form,
         )
-        return [self._put("revised" if told else "refreshed", after)]
+        begins = before.incident.status == "near_miss" and incident.status == "firing"
+        return [self._put("opened" if begins else "revised" if told else "refreshed", after)]
 
     def _merge(self, record: Record, into: Record, now: int) -> Change:
         return self._put(
@@ -119,10 +120,13 @@ def _end(incident: Incident) -> int:
 
 
 def _told(incident: Incident) -> tuple[Any, ...]:
-    """What people are told, so that a change of it is worth a revision: counts only roughly while they grow."""
+    """What people are told, so that a change of it is worth a revision: counts, and the end of a near miss, which is that of its
+    evidence, only roughly while they grow.
+    """
     rows = incident.rows if incident.status == "resolved" else incident.rows.bit_length()
+    ended = None if incident.status == "near_miss" else incident.ended
     touched = tuple((key, tuple(sorted(values))) for key, values in sorted(incident.entities.items()))
-    state = (incident.id, incident.status, incident.level, incident.summary, incident.started, incident.ended)
+    state = (incident.id, incident.status, incident.level, incident.summary, incident.started, ended)
     place = (incident.cause, incident.symptoms, touched, incident.blind)
     return (*state, *place, rows, round(incident.confidence, 1), tuple(reason.rule for reason in incident.reasons))
 

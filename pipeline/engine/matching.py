@@ -86,7 +86,7 @@ class Matcher:
         some = marked.select(pl.col(f"?{found.name}").any() for found in chosen).row(0)
         chosen = [found for found, any_ in zip(chosen, some, strict=True) if any_]
         for found in chosen:
-            marked = _extract(marked, found)
+            marked = _extract(marked, found, self.schema)
         numbered = marked.with_columns((pl.int_range(pl.len(), dtype=pl.UInt32) + state.next_row).alias("_n"))
         state.next_row += len(marked)
         changed = set()
@@ -145,7 +145,7 @@ def _with_programs(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(pl.lit(None, pl.String).alias(name) for name in missing)
 
 
-def _extract(rows: pl.DataFrame, found: Detection) -> pl.DataFrame:
+def _extract(rows: pl.DataFrame, found: Detection, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
     """The named groups of a detection's patterns, on the rows it matched."""
     for column, patterns in found.extract.items():
         if column not in rows.columns:
@@ -156,17 +156,15 @@ def _extract(rows: pl.DataFrame, found: Detection) -> pl.DataFrame:
             for name in names:
                 target = found.extracted[name]
                 value = pl.when(pl.col(f"?{found.name}")).then(groups.struct.field(name))
-                rows = rows.with_columns(_into(rows, target, value))
+                rows = rows.with_columns(_into(rows, target, value, schema.get(target, pl.String())))
     return rows
 
 
-def _into(rows: pl.DataFrame, target: str, value: pl.Expr) -> pl.Expr:
-    if target not in rows.columns:
-        return value.alias(target)
-    dtype = rows.schema[target]
+def _into(rows: pl.DataFrame, target: str, value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """A column with what was extracted where it has nothing; of a list, as its only element."""
     typed = (
         pl.when(value.is_not_null()).then(pl.concat_list(value))
         if isinstance(dtype, pl.List)
         else value.cast(dtype, strict=False)
     )
-    return pl.coalesce(target, typed).alias(target)
+    return (pl.coalesce(target, typed) if target in rows.columns else typed).alias(target)

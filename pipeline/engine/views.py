@@ -19,9 +19,10 @@ from pipeline.signatures.ruleset import Detection, RuleSet
 class Views:
     """Reads one state for one rule set."""
 
-    def __init__(self, ruleset: RuleSet, state: State) -> None:
+    def __init__(self, ruleset: RuleSet, state: State, cluster: str) -> None:
         self._ruleset = ruleset
         self._state = state
+        self._cluster = cluster
         self._joined: pl.DataFrame | None = None
         self._derived: dict[str, pl.DataFrame] = {}
         self._cache: dict[str, pl.DataFrame] = {}
@@ -103,7 +104,7 @@ class Views:
     def _derived_rows(self, source: str) -> pl.DataFrame:
         if source not in self._derived:
             if source == OBJECTS:
-                rows = changes.changes(self._state.topology)
+                rows = changes.changes(self._state.topology, self._cluster)
             else:
                 samples = self._state.samples
                 rows = changes.increases(pl.DataFrame(schema=changes.SAMPLES) if samples is None else samples)

@@ -312,9 +312,10 @@ def absence(
     of: Sequence[int], alive: Sequence[int], before: Sequence[tuple[int, float]], span: int, after: tuple[float, int], until: int
 ) -> list[Hit]:
     """Silences: the seconds `of` ended although `before` (second, number) was seen often enough until the silence is known,
-    while `alive` seconds went on.
+    while `alive` seconds went on until its end.
 
-    A silence is known at the end of the span and holds until `of` is seen again.
+    A silence is known at the end of the span and holds until `of` is seen again. Of what falls silent as a whole one is the first:
+    there must be a sign of life in the second half.
     """
     enough, within = after
     seconds = [at for at, _ in before]
@@ -325,7 +326,7 @@ def absence(
         if deadline > until or (following is not None and following < deadline):
             continue
         number = sum(n for _, n in before[bisect_left(seconds, now - within) : bisect_left(seconds, deadline)])
-        living = bisect_right(alive, now) < bisect_left(alive, deadline)
+        living = bisect_left(alive, deadline - span // 2) < bisect_left(alive, deadline)
         if number >= enough and living:
             hits.append(Hit(deadline, now + MICRO, min(following if following is not None else until, until)))
     return hits

@@ -97,7 +97,8 @@ def content_hash(paths: Iterable[Path]) -> str:
 def _version() -> str:
     """The installed version; while developing, also the newest change of the code that compiles rules."""
     code = Path(__file__).parent.parent
-    newest = max(path.stat().st_mtime_ns for part in ("signatures", "parsers", "model") for path in (code / part).rglob("*.py"))
+    files = [*code.glob("*.py"), *(path for part in ("signatures", "parsers", "model") for path in (code / part).rglob("*.py"))]
+    newest = max(path.stat().st_mtime_ns for path in files)
     try:
         return f"{metadata.version('headwater')}-{newest}"
     except metadata.PackageNotFoundError:

@@ -286,7 +286,7 @@ class Naive:
         span, within, hits = duration(rule["timespan"]), duration(rule["after"]["within"]), []
         for now in sorted(of):
             deadline, back = now + SECOND + span, min([second for second in of if second > now], default=self.end)
-            living = [second for second in alive if now < second < deadline]
+            living = [second for second in alive if deadline - span // 2 <= second < deadline]
             expected = _between(before, now - within, deadline - 1) >= rule["after"].get("gte", 1)
             if living and expected:  # it holds for as long as the silence lasts
                 hits += [Hit(at, now + SECOND) for at in range(deadline, min(back, self.end) + 1, SECOND)]

@@ -43,6 +43,11 @@ def test_dates_and_binary_stay_text() -> None:
     }
 
 
+def test_folded_text_is_one_line_of_plain_text() -> None:
+    """Lines that YAML folds are joined by a blank and nothing else: the text goes to terminals, chats and parsers."""
+    assert one("condition: >-\n    one and\n    two\n").value == {"condition": "one and two"}
+
+
 def test_positions_are_those_of_keys_and_items() -> None:
     """Line and column count from 1; a value stands where its key does."""
     found = one("a:\n  b:\n    - x\n    - {c: y}\n")
