@@ -35,13 +35,14 @@ DEPTH = (
 """Layers from the surface to the ground: of two causes with equal share the deeper one wins."""
 COVERAGE_WEIGHT = 0.15
 MOST = 0.99
+QUERIES = frozenset({"coredns.query"})
 SEVERAL = 2
 """Services that must be out of reach from a node before the node is why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a cause accounts for of a symptom: the share, the weight of each cell, and whether for what was seen from its node."""
+    """What a cause accounts for of a symptom: the share, the weight of each cell, and whether only of what its node saw."""
 
     share: float
     cells: list[float]
@@ -62,7 +63,7 @@ def explain(
     by_id = {incident.id: incident for incident in real}
     for incident in real:
         causes = sorted(shares.get(incident.id, {}).items(), key=lambda item: _rank(by_id[item[0]], item[1]))
-        union = _union([claim.cells for _, claim in causes], incident)
+        union = _share(_summed([claim.cells for _, claim in causes], incident), incident)
         threshold = min((_edge(ruleset, by_id[cause].signature, incident.signature) or 0.5 for cause, _ in causes), default=0.5)
         main = causes[0][0] if causes and union >= threshold else None
         listed = tuple(Share(cause, round(claim.share, 4)) for cause, claim in causes)
@@ -105,33 +106,59 @@ def _shares(incidents: Sequence[Incident], ruleset: RuleSet, topology: Topology)
             on = tuple(entry.on)
             if on not in reaches:
                 reaches[on] = reaching.of(cause, topology, signature.skew, on)
-            claim = _claim(cause, symptom, reaches[on], entry, signature)
-            _keep(claim, cause.id, (observed if claim.observed else found)[symptom.id])
-    for identity, by, claim in _seen_from_there(observed, by_id, ruleset):
-        _keep(claim, by, found[identity])
+            asks = "dns" in (symptom.layer, cause.layer) or _is_of_queries(symptom.signature, ruleset)
+            claim = _claim(cause, symptom, reaches[on], entry, signature.skew, asks_dns=asks)
+            _unite(claim, cause.id, (observed if claim.observed else found)[symptom.id], symptom)
+    for identity, by, claim in list(_seen_from_there(observed, found, by_id, ruleset)):
+        _unite(claim, by, found[identity], by_id[identity])
     return found
 
 
-def _keep(claim: Claim, cause: str, claims: dict[str, Claim]) -> None:
-    """Of two claims of one cause the larger counts."""
-    if claim.share > (claims[cause].share if cause in claims else 0.0):
+def _unite(claim: Claim, cause: str, claims: dict[str, Claim], symptom: Incident) -> None:
+    """A cause accounts for each cell as far as any of its claims does."""
+    if cause in claims:
+        known = claims[cause]
+        cells = [max(pair) for pair in zip(known.cells, claim.cells, strict=True)]
+        claim = Claim(_share(cells, symptom), cells, known.observed and claim.observed)
+    if claim.share > 0:
         claims[cause] = claim
 
 
+def _share(weights: Sequence[float], symptom: Incident) -> float:
+    """The part of a symptom's rows that weights of its cells come to."""
+    total = sum(cell.weight for cell in symptom.cells)
+    return sum(weight * cell.weight for weight, cell in zip(weights, symptom.cells, strict=True)) / total if total else 0.0
+
+
+def _is_of_queries(slug: str, ruleset: RuleSet) -> bool:
+    """Whether a signature of another layer stands on what was asked of cluster DNS."""
+    detections = (ruleset.detections.get(name) for name in ruleset.rules[ruleset.signatures[slug].rule].detections)
+    return any(found is not None and found.selector.sources == QUERIES for found in detections)
+
+
 def _seen_from_there(
-    observed: Mapping[str, Mapping[str, Claim]], by_id: Mapping[str, Incident], ruleset: RuleSet
+    observed: Mapping[str, Mapping[str, Claim]],
+    found: Mapping[str, Mapping[str, Claim]],
+    by_id: Mapping[str, Incident],
+    ruleset: RuleSet,
 ) -> Iterator[tuple[str, str, Claim]]:
     """The claims (symptom, cause) about what was seen from the nodes of causes, as far as the node may be why it was seen.
 
-    It is not where others saw the same from elsewhere. And one service that cannot be reached tells of that service; only several
+    It is not where others saw the same from elsewhere, apart from what those causes account for anyhow (`found`): who asks from a
+    healthy node fails at the pods of a broken one too. And one service that cannot be reached tells of that service; only several
     tell of the node from which none of them can.
     """
     held: dict[str, list[tuple[str, Claim]]] = defaultdict(list)
-    for symptom, claims in observed.items():
-        edges = [_edge(ruleset, by_id[cause].signature, by_id[symptom].signature, observed=True) or 0.5 for cause in claims]
-        if edges and _union([claim.cells for claim in claims.values()], by_id[symptom]) >= min(edges):
+    for identity, claims in observed.items():
+        symptom = by_id[identity]
+        edges = [_edge(ruleset, by_id[cause].signature, symptom.signature, observed=True) or 0.5 for cause in claims]
+        other = [found[identity][cause].cells for cause in claims if cause in found.get(identity, {})]
+        rest = [1 - weight for weight in _summed(other, symptom)]
+        seen = [weight * left for weight, left in zip(_summed([c.cells for c in claims.values()], symptom), rest, strict=True)]
+        left = _share(rest, symptom)
+        if left and edges and _share(seen, symptom) / left >= min(edges):
             for cause, claim in claims.items():
-                held[cause].append((symptom, claim))
+                held[cause].append((identity, claim))
     for cause, parts in held.items():
         if len(set().union(*(_services(by_id[symptom], claim) for symptom, claim in parts))) >= SEVERAL:
             yield from ((symptom, cause, claim) for symptom, claim in parts)
@@ -160,22 +187,16 @@ def _slug(ruleset: RuleSet, name: str) -> str:
     return next((slug for slug, found in ruleset.signatures.items() if found.signature.name == name), name)
 
 
-def _claim(cause: Incident, symptom: Incident, reach: Reach, entry: Explains, signature: Signature) -> Claim:
-    begin = (cause.started - signature.skew) // MICRO * MICRO
+def _claim(cause: Incident, symptom: Incident, reach: Reach, entry: Explains, skew: int, *, asks_dns: bool) -> Claim:
+    begin = (cause.started - skew) // MICRO * MICRO
     end = (cause.last if cause.ended is None else cause.ended) + entry.within
-    weights = reaching.covered(symptom.cells, reach, begin, end, asks_dns="dns" in (symptom.layer, cause.layer))
-    total = sum(cell.weight for cell in symptom.cells)
-    share = sum(w * cell.weight for w, cell in zip(weights, symptom.cells, strict=True)) / total if total else 0.0
-    return Claim(share, weights, OBSERVER in entry.on)
+    weights = reaching.covered(symptom.cells, reach, begin, end, asks_dns=asks_dns)
+    return Claim(_share(weights, symptom), weights, OBSERVER in entry.on)
 
 
-def _union(parts: Sequence[Sequence[float]], symptom: Incident) -> float:
-    """The share that all causes together account for; a row is never accounted for more than once."""
-    total = sum(cell.weight for cell in symptom.cells)
-    if not total or not parts:
-        return 0.0
-    weights: list[float] = [min(1.0, sum(shares)) for shares in zip(*parts, strict=True)]
-    return sum(weight * cell.weight for weight, cell in zip(weights, symptom.cells, strict=True)) / total
+def _summed(parts: Sequence[Sequence[float]], symptom: Incident) -> list[float]:
+    """What several account for of each cell together; a row is never accounted for more than once."""
+    return [min(1.0, sum(shares)) for shares in zip(*parts, strict=True)] if parts else [0.0] * len(symptom.cells)
 
 
 def _edge(ruleset: RuleSet, cause: str, symptom: str, *, observed: bool = False) -> float | None:

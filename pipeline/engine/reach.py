@@ -5,6 +5,7 @@ service its callers; and what carries cluster DNS reaches everyone who asks it. 
 names: a timeout towards a pod elsewhere is not reached because its service also has a backend here.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +13,8 @@ from pipeline.engine.topology import Topology
 from pipeline.model import columns
 from pipeline.model.incident import Cell, Incident, Touch
 
+GOOD_PART = 0.2
+"""Of the rows of the entity that most are about: so many make another one that the incident is about."""
 NODE, ZONE, NAMESPACE, WORKLOAD, POD, SERVICE = range(len(columns.ENTITY))
 
 
@@ -59,25 +62,27 @@ class Reach:
 def of(incident: Incident, topology: Topology, skew: int, on: Sequence[str] = ()) -> Reach:
     """The reach of an incident: from its entities `on` (default: its group), or where it has none, from what it touched."""
     if columns.OBSERVER in on:
-        return Reach(observer=incident.group.get("k8s.node.name") or _only(incident, "k8s.node.name"))
+        return Reach(observer=_home(incident, topology))
     before = incident.started - skew
     reach = Reach()
     group = {key: value for key, value in incident.group.items() if key in columns.ENTITY and (not on or key in on)}
-    group |= {key: value for key in on if key not in group and (value := _only(incident, key))}
-    namespace = group.get("k8s.namespace.name") or _only(incident, "k8s.namespace.name") or ""
-    if node := group.get("k8s.node.name"):
-        _add_node(reach, node, topology, before)
-    if zone := group.get("cloud.availability_zone"):
-        _add_zone(reach, zone, topology, before)
-    if workload := group.get("k8s.workload.name"):
-        _add_workload(reach, namespace, workload, topology, before)
-    if pod := group.get("k8s.pod.name"):
-        _add_pod(reach, namespace, pod, topology, before)
-    if service := group.get("k8s.service.name"):
-        _add_service(reach, namespace, service, topology, before)
-    if set(group) == {"k8s.namespace.name"}:
-        reach.namespaces[namespace] = 1.0
-    if not group:
+    home = incident.group.get("k8s.namespace.name") or _only(incident, "k8s.namespace.name") or ""
+    named = [(key, home, value) for key, value in group.items()]
+    named += [(key, namespace or home, value) for key in on if key not in group for namespace, value in _mostly(incident, key)]
+    for key, namespace, value in named:
+        if key == "k8s.node.name":
+            _add_node(reach, value, topology, before)
+        elif key == "cloud.availability_zone":
+            _add_zone(reach, value, topology, before)
+        elif key == "k8s.workload.name":
+            _add_workload(reach, namespace, value, topology, before)
+        elif key == "k8s.pod.name":
+            _add_pod(reach, namespace, value, topology, before)
+        elif key == "k8s.service.name":
+            _add_service(reach, namespace, value, topology, before)
+    if {key for key, _, _ in named} == {"k8s.namespace.name"}:
+        reach.namespaces.update((value, 1.0) for _, _, value in named)
+    if not named:
         _add_touched(reach, incident, topology, before)
     unknown = incident.layer == "dns" and not topology.knows_dns()
     # Where nobody said which pods carry DNS, a disaster of DNS itself is taken to concern everyone who asks.
@@ -88,6 +93,34 @@ def of(incident: Incident, topology: Topology, skew: int, on: Sequence[str] = ()
 def _only(incident: Incident, key: str) -> str | None:
     """The value of an entity key that the incident's evidence is mostly about."""
     return next(iter(incident.entities.get(key, {})), None)
+
+
+def _home(incident: Incident, topology: Topology) -> str | None:
+    """The node that an incident is of: its group's, that of the pod it is grouped by, or else the one it is mostly about."""
+    if node := incident.group.get("k8s.node.name"):
+        return node
+    if pod := incident.group.get("k8s.pod.name"):
+        namespace = incident.group.get("k8s.namespace.name") or _only(incident, "k8s.namespace.name") or ""
+        if node := topology.node_of_pod(namespace, pod):
+            return node
+        seen = Counter({cell.observer: cell.weight for cell in incident.cells if cell.observer})
+        if seen:  # a pod tells of itself mostly
+            return seen.most_common(1)[0][0]
+    return _only(incident, "k8s.node.name")
+
+
+def _mostly(incident: Incident, key: str) -> list[tuple[str, str]]:
+    """The values of an entity key, each with its namespace, that good parts of the incident's evidence are about."""
+    place = columns.ENTITY.index(key)
+    counts: Counter[tuple[str, str]] = Counter()
+    for cell in incident.cells:
+        for touch in cell.touches:
+            if value := touch[place]:
+                counts[str(touch[NAMESPACE] or ""), value] += cell.weight
+    if not counts:
+        return [("", value) for value in [_only(incident, key)] if value]
+    least = max(counts.values()) * GOOD_PART
+    return sorted(found for found, number in counts.items() if number >= least)
 
 
 def _add_node(reach: Reach, node: str, topology: Topology, before: int) -> None:

@@ -185,6 +185,11 @@ class Topology:
         found: dict[str, list[Key]] = self._lookup("pods_on", self._pods_by_node)
         return found.get(node, [])
 
+    def node_of_pod(self, namespace: str, pod: str) -> str | None:
+        """The node that a pod runs on, by its last version."""
+        found = self.pods().filter(pl.col("namespace") == namespace, pl.col("pod") == pod)["node"].drop_nulls()
+        return None if found.is_empty() else str(found[0])
+
     def pods_of(self, namespace: str, workload: str) -> list[Key]:
         """The pods of a workload."""
         found = self.pods().filter(pl.col("namespace") == namespace, pl.col("workload") == workload)

@@ -314,8 +314,8 @@ def absence(
     """Silences: the seconds `of` ended although `before` (second, number) was seen often enough until the silence is known,
     while `alive` seconds went on until its end.
 
-    A silence is known at the end of the span and holds until `of` is seen again. Of what falls silent as a whole one is the first:
-    there must be a sign of life in the second half.
+    A silence is known at the end of the span and holds until `of` is seen again. Where everything falls silent one is the first:
+    so there must be a sign of life in the second half.
     """
     enough, within = after
     seconds = [at for at, _ in before]

@@ -195,8 +195,8 @@ def silences(of: list[float], alive: list[float], until: float = FOREVER, enough
 
 def test_silence_begins_when_the_last_second_is_over() -> None:
     """Last seen in second 3: silent from 4, known at 14."""
-    assert silences([2, 3], [5]) == [(14, 4)]
-    assert silences([2, 3], [5], until=13.9) == []
+    assert silences([2, 3], [9]) == [(14, 4)]
+    assert silences([2, 3], [9], until=13.9) == []
 
 
 def test_silence_of_a_dead_source_is_unknown() -> None:
@@ -206,18 +206,24 @@ def test_silence_of_a_dead_source_is_unknown() -> None:
     assert silences([3], [13]) == [(14, 4)]
 
 
+def test_who_falls_silent_first_of_all_is_not_accused() -> None:
+    """Alive in the first half of the silence alone does not help either: then everything has ended."""
+    assert silences([3], [4, 8]) == []
+    assert silences([3], [9]) == [(14, 4)]
+
+
 def test_silence_needs_a_past() -> None:
     """What was hardly ever seen is not missed."""
-    assert silences([1, 2], [5], enough=3) == []
-    assert silences([0, 1, 2], [5], enough=3) == [(13, 3)]
-    assert silences([0, 60], [65], enough=2) == [(71, 61)]
-    assert silences([0, 61], [65], enough=2) == []
+    assert silences([1, 2], [9], enough=3) == []
+    assert silences([0, 1, 2], [9], enough=3) == [(13, 3)]
+    assert silences([0, 60], [69], enough=2) == [(71, 61)]
+    assert silences([0, 61], [69], enough=2) == []
 
 
 def test_silence_ends_when_it_is_broken() -> None:
     """A row just before the end of the span breaks it; every silence counts for itself."""
-    assert silences([0, 10, 30], [5, 15, 35]) == [(21, 11), (41, 31)]
-    assert silences([0, 11], [5]) == [(11, 1)]
+    assert silences([0, 10, 30], [9, 19, 39]) == [(21, 11), (41, 31)]
+    assert silences([0, 11], [9]) == [(11, 1)]
 
 
 def surges(of: list[float], begun: float = 0, **more: float) -> list[tuple[float, float]]:
