@@ -5,20 +5,19 @@ were made of, so that a batch costs only the rules it touches.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
 
 from pipeline import parsers
-from pipeline.engine import aggregate, grouping, windows
+from pipeline.engine import aggregate, grouping, silence, windows
 from pipeline.engine.counts import Counts
 from pipeline.engine.state import State
 from pipeline.engine.views import Views
 from pipeline.engine.windows import Effects, Hit, Measure, Seconds, Series
-from pipeline.model import columns
 from pipeline.signatures import conditions
-from pipeline.signatures.models import Cascade, Correlation, Effect, EventCount, Temporal, Threshold, Value
+from pipeline.signatures.models import Absence, Cascade, Correlation, Effect, EventCount, Temporal, Threshold, Value
 from pipeline.signatures.ruleset import Rule, RuleSet
 
 Group = tuple[str, ...]
@@ -64,12 +63,16 @@ class Correlator:
         """A plan has more counts now."""
         self._counts.added(plan)
 
-    def merged_counts(self, plan: str, settled: int) -> None:
-        """The counts of a plan behind the first `settled` rows were merged."""
-        self._counts.merged(plan, settled)
+    def merged_counts(self, plan: str, settled: int, fixed: int) -> None:
+        """The counts of a plan behind the first `settled` rows were merged; they are `fixed` rows now, which stay."""
+        self._counts.merged(plan, settled, fixed)
 
-    def new_topology(self) -> None:
-        """Addresses may have other owners now, or old counts are gone."""
+    def new_topology(self, since: int) -> None:
+        """Addresses may have other owners from a time (microseconds) on."""
+        self._counts.new_topology(since)
+
+    def reset_counts(self) -> None:
+        """Old counts are gone."""
         self._counts.reset()
 
     def outcome(self, name: str, until: int) -> Outcome:
@@ -200,8 +203,8 @@ class Correlator:
 
     def _all_rows(self, rule: Rule, outcome: Outcome, until: int) -> pl.DataFrame:
         """The rows that a rule is made of, in every group, whether or not its condition held there."""
-        if rule.correlation.type == "absence":
-            return _silences(rule, outcome)
+        if isinstance(rule.correlation, Absence):
+            return silence.evidence(rule.name, rule.correlation, outcome.keys, outcome.hits)
         show = self._shown_by(rule)
         parts = [self.rows(rule, name, until, show=show) for name in self._evidence_of(rule)]
         some = [part for part in parts if not part.is_empty()]
@@ -337,15 +340,17 @@ class Correlator:
     def _absence(self, rule: Rule, outcome: Outcome, until: int) -> None:
         correlation = rule.correlation
         assert correlation.type == "absence"
+        edges = silence.edges(self._counts_of(rule, correlation.of), windows.MICRO + correlation.timespan)
+        outcome.seen.update(edges.seen)
+        if not any(at + windows.MICRO + correlation.timespan <= until for gaps in edges.gaps.values() for at, _ in gaps):
+            return
         alive = self._counts_of(rule, correlation.while_, grouped=False)["t"].unique().sort().to_list()
         enough = (float(correlation.after.gte), correlation.after.within)
-        before = self._seconds(rule, correlation.after.rule, None)
-        for group, seconds in self._seconds(rule, correlation.of, None).items():
-            of = [t for t, n in zip(seconds.t, seconds.of, strict=True) if n]
-            outcome.seen[group] = of
+        before = self._seconds(rule, correlation.after.rule, None, only=edges.gaps)
+        for group, gaps in edges.gaps.items():
             told = before.get(group, Seconds([], [], []))
             known = list(zip(told.t, told.of, strict=True))
-            if hits := windows.absence(of, alive, known, correlation.timespan, enough, until):
+            if hits := windows.absence(gaps, alive, known, correlation.timespan, enough, until):
                 outcome.hits[group] = hits
 
     def _baseline(self, rule: Rule, outcome: Outcome, until: int) -> None:
@@ -366,12 +371,16 @@ class Correlator:
         formats = {f.name for f in parsers.all_formats().values() if any(s.admits(kind) for s in selectors for kind in f.sources)}
         return formats | set(parsers.all_envelopes()) | {"unknown"}
 
-    def _seconds(self, rule: Rule, of: str, among: str | None) -> dict[Group, Seconds]:
+    def _seconds(self, rule: Rule, of: str, among: str | None, only: Iterable[Group] | None = None) -> dict[Group, Seconds]:
+        """What was counted in each second, by group; `only` of those."""
         keys = [f"g{at}" for at in range(len(rule.correlation.group_by))]
         parts = [self._counts_of(rule, of).rename({"n": "of"})]
         if among:
             parts.append(self._counts_of(rule, among).rename({"n": "among"}))
         frame = pl.concat(parts, how="diagonal_relaxed").drop_nulls(keys)
+        if only is not None and keys:
+            wanted = pl.DataFrame(list(only), schema=dict.fromkeys(keys, pl.String()), orient="row")
+            frame = frame.join(wanted, on=keys, how="semi")
         if not among:
             frame = frame.with_columns(pl.lit(0.0).alias("among"))
         summed = frame.group_by([*keys, "t"]).agg(pl.col("of").sum(), pl.col("among").sum()).sort("t")
@@ -394,27 +403,6 @@ class Correlator:
 
 
 _GROWING = ("event_count", "value_count", "temporal", "temporal_ordered")
-
-
-def _silences(rule: Rule, outcome: Outcome) -> pl.DataFrame:
-    """The evidence of silence: one row where each begins, about the entities of the group."""
-    correlation = rule.correlation
-    assert correlation.type == "absence"
-    keys = list(outcome.keys)
-    entities = [key.removeprefix("client.").removeprefix("upstream.") for key in keys]
-    rows = [
-        {
-            **{f"g{at}": value for at, value in enumerate(group)},
-            **{entity: value for entity, value in zip(entities, group, strict=True) if entity in columns.ENTITY},
-            "t": hit.start, "w": 1, "id": f"{rule.name}/{'/'.join(group)}@{hit.start}",
-            "detection": correlation.of, "source": "absence",
-            "message": f"nothing more of {correlation.of} for {correlation.timespan // windows.MICRO} s",
-        }
-        for group, hits in outcome.hits.items()
-        for hit in hits
-    ]  # fmt: skip
-    schema = {**grouping.empty(len(keys)).schema, **dict.fromkeys(columns.ENTITY, pl.String())}
-    return pl.DataFrame(rows, schema=schema).sort("t", "id")
 
 
 def _measure(correlation: EventCount | Value | Temporal) -> Measure:

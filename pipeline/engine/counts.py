@@ -4,6 +4,7 @@ Counts are added to, so that what was joined stays until topology changes, the l
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -15,6 +16,16 @@ from pipeline.signatures import detection
 from pipeline.signatures.ruleset import Rule, RuleSet
 
 
+@dataclass(frozen=True, slots=True)
+class _What:
+    """What is added up: a plan's counts of a detection, in a column, by keys."""
+
+    plan: str
+    name: str
+    number: str
+    keys: tuple[str, ...]
+
+
 class Counts:
     """Reads the counts of one state for one rule set. `versions` is how often the counts of a plan have changed."""
 
@@ -23,6 +34,10 @@ class Counts:
         self._state = state
         self._plans = plans
         self._joined: dict[str, pl.DataFrame] = {}
+        self._fixed: dict[str, int] = {}
+        """Rows at the beginning of a plan's counts that will not be merged any more."""
+        self._summed: dict[_What, tuple[int, pl.DataFrame]] = {}
+        """What so many of those rows come to, by the keys of a rule."""
         self._seen: dict[str, frozenset[str]] = {}
         self.versions: dict[str, int] = {plan.name: 0 for plan in plans}
 
@@ -31,16 +46,28 @@ class Counts:
         self._seen.pop(plan, None)
         self.versions[plan] += 1
 
-    def merged(self, plan: str, settled: int) -> None:
-        """The counts of a plan behind the first `settled` rows are other rows now, of the same meaning."""
+    def merged(self, plan: str, settled: int, fixed: int) -> None:
+        """The counts of a plan behind the first `settled` rows are other rows now, of the same meaning: `fixed` rows in all."""
         if plan in self._joined:
             self._joined[plan] = self._joined[plan].head(settled)
+        self._fixed[plan] = fixed
 
     def reset(self) -> None:
-        """Addresses may have other owners now, or old counts are gone."""
+        """Old counts are gone, or everything may be otherwise."""
         self._joined.clear()
+        self._fixed.clear()
+        self._summed.clear()
         for plan in self._plans:
             self.added(plan.name)
+
+    def new_topology(self, since: int) -> None:
+        """Addresses may have other owners from a time (microseconds) on: what was counted before it stays as it is."""
+        for plan in self._plans:
+            self.added(plan.name)
+            if (joined := self._joined.get(plan.name)) is not None:
+                later = (joined["second"] >= since - enrich.CONNECT_TIMEOUT).arg_true()
+                self._joined[plan.name] = joined.head(later[0]) if len(later) else joined
+        self._summed = {what: known for what, known in self._summed.items() if known[0] <= len(self._joined.get(what.plan, ()))}
 
     def seen(self, name: str) -> bool:
         """Whether a detection counted anything."""
@@ -56,9 +83,24 @@ class Counts:
         return list({plan.source: plan for plan in reversed(fitting)}.values())
 
     def numbers(self, plan: Plan, name: str, number: str, keys: Sequence[str]) -> pl.DataFrame:
-        """One plan's counts (or sums, by the column `number`) of a detection: `g*`, t, n."""
-        some = self._tested(self._all(plan), name).filter(pl.col(number) > 0)
-        return grouping.numbers(some.with_columns(pl.col(number).cast(pl.Float64).alias("n"), pl.col("second").alias("t")), keys)
+        """One plan's counts (or sums, by the column `number`) of a detection: `g*`, t, n.
+
+        What is older is added up once: over two hours there are far more clients than namespaces that they are of.
+        """
+        every, fixed = self._all(plan), self._fixed.get(plan.name, 0)
+        what = _What(plan.name, name, number, tuple(keys))
+        done, summed = self._summed.get(what, (0, None))
+        if done < fixed and number.startswith("n:"):  # sums of fractions would be rounded otherwise
+            more = self._numbers(every.slice(done, fixed - done), what)
+            done, summed = fixed, _added_up(more if summed is None else pl.concat([summed, more]))
+            self._summed[what] = done, summed
+        rest = self._numbers(every.slice(done), what)
+        return rest if summed is None else pl.concat([summed, rest])
+
+    def _numbers(self, counts: pl.DataFrame, what: "_What") -> pl.DataFrame:
+        some = self._tested(counts, what.name).filter(pl.col(what.number) > 0)
+        timed = some.with_columns(pl.col(what.number).cast(pl.Float64).alias("n"), pl.col("second").alias("t"))
+        return grouping.numbers(timed, what.keys)
 
     def rows(self, plan: Plan, name: str) -> pl.DataFrame:
         """All-rows counts as evidence rows: one a second and key."""
@@ -114,3 +156,8 @@ class Counts:
             added = enrich.enrich(dated, self._state.topology)
             self._joined[plan.name] = added if known is None else pl.concat([known, added.select(known.columns)])
         return self._joined[plan.name]
+
+
+def _added_up(numbers: pl.DataFrame) -> pl.DataFrame:
+    """`g*`, t, n with one row a second and group."""
+    return numbers.group_by(pl.exclude("n"), maintain_order=True).agg(pl.col("n").sum()).select(numbers.columns)

@@ -108,7 +108,7 @@ class Engine:
             settled = self._settled.get(plan, 0)
             grown = pl.concat([grown.head(settled), aggregate.merged(grown.slice(settled))], rechunk=True)
             self._settled[plan] = len(grown)
-            self._correlator.merged_counts(plan, settled)
+            self._correlator.merged_counts(plan, settled, len(grown))
         self.state.aggregates[plan] = grown
 
     def _match(self) -> None:
@@ -210,7 +210,7 @@ class Engine:
         self._settled.clear()
         self._views.reset()
         self._build_anew()
-        self._correlator.new_topology()
+        self._correlator.reset_counts()
 
     def _is_silence(self, incident: Incident) -> bool:
         rule = self._ruleset.rules[self._ruleset.signatures[incident.signature].rule]
@@ -286,7 +286,7 @@ class Engine:
         if since is not None:
             self._views.new_topology(since)
             self._build_anew()
-            self._correlator.new_topology()
+            self._correlator.new_topology(since)
 
     def _samples(self, batch: RawBatch) -> None:
         """Counter samples; only the counters that a rule names are kept."""

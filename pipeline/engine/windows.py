@@ -7,7 +7,7 @@ rows of equal time enter together; nothing here depends on the order of arrival,
 import math
 from bisect import bisect_left, bisect_right
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.signatures.models import Threshold
@@ -309,19 +309,23 @@ def ratio(seconds: Seconds, span: int, bounds: dict[str, float], minimum: int, u
 
 
 def absence(
-    of: Sequence[int], alive: Sequence[int], before: Sequence[tuple[int, float]], span: int, after: tuple[float, int], until: int
+    gaps: Iterable[tuple[int, int | None]],
+    alive: Sequence[int],
+    before: Sequence[tuple[int, float]],
+    span: int,
+    after: tuple[float, int],
+    until: int,
 ) -> list[Hit]:
-    """Silences: the seconds `of` ended although `before` (second, number) was seen often enough until the silence is known,
-    while `alive` seconds went on until its end.
+    """Silences among `gaps` (the last second, and that in which it was seen again, if any): what fell silent was seen often
+    enough `before` (second, number) until the silence is known, and `alive` seconds went on until its end.
 
-    A silence is known at the end of the span and holds until `of` is seen again. Where everything falls silent one is the first:
-    so there must be a sign of life in the second half.
+    A silence is known at the end of the span and holds until what is missing is seen again. Where everything falls silent one is
+    the first: so there must be a sign of life in the second half.
     """
     enough, within = after
     seconds = [at for at, _ in before]
     hits: list[Hit] = []
-    for at, now in enumerate(of):
-        following = of[at + 1] if at + 1 < len(of) else None
+    for now, following in gaps:
         deadline = now + MICRO + span
         if deadline > until or (following is not None and following < deadline):
             continue

@@ -190,7 +190,8 @@ def silences(of: list[float], alive: list[float], until: float = FOREVER, enough
     """Silences of ten seconds after at least `enough` rows within a minute."""
     before = [(second, 1.0) for second in micros(*of)]
     limits = enough, us(60)
-    return shown(windows.absence(micros(*of), micros(*alive), before, us(10), limits, us(until)))
+    gaps = zip(micros(*of), [*micros(*of[1:]), None], strict=True)
+    return shown(windows.absence(gaps, micros(*alive), before, us(10), limits, us(until)))
 
 
 def test_silence_begins_when_the_last_second_is_over() -> None:
