@@ -18,6 +18,7 @@ from pipeline.engine import aggregate, blocks, compact, partial, routing, scan
 from pipeline.engine.blocks import Block, fill_owner
 from pipeline.engine.candidates import EVENTS, Candidates, hints
 from pipeline.engine.counting import Counter
+from pipeline.engine.sampling import Sampler
 from pipeline.engine.state import Limits, State
 from pipeline.engine.times import by_minute, by_minute_and_segment
 from pipeline.model.stream import RawBatch, Stream
@@ -61,6 +62,7 @@ class Intake:
         self._limits = limits
         self.candidates = Candidates(names)
         self._writers = names
+        self._sampler = Sampler()
 
     def read(self, batches: Iterable[RawBatch], state: State, now: datetime) -> Counts:
         """Take batches in; `state` receives clocks, partial lines and counters of trouble. Gives counts by plan."""
@@ -80,6 +82,8 @@ class Intake:
 
     def _cri(self, block: Block, state: State, now: datetime) -> Counts:
         """The fast way: raw lines are scanned as they are, and only candidates lose their header."""
+        if block.format is not None:
+            self._sampler.take(block.format, block.lines, state, now)
         lines = block.lines.to_frame("record")
         seconds = cri.seconds(block.lines, block.segments)
         self._look(block, seconds, state)

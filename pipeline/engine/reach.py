@@ -65,10 +65,7 @@ def of(incident: Incident, topology: Topology, skew: int, on: Sequence[str] = ()
         return Reach(observer=_home(incident, topology))
     before = incident.started - skew
     reach = Reach()
-    group = {key: value for key, value in incident.group.items() if key in columns.ENTITY and (not on or key in on)}
-    home = incident.group.get("k8s.namespace.name") or _only(incident, "k8s.namespace.name") or ""
-    named = [(key, home, value) for key, value in group.items()]
-    named += [(key, namespace or home, value) for key in on if key not in group for namespace, value in _mostly(incident, key)]
+    named = _named(incident, on)
     for key, namespace, value in named:
         if key == "k8s.node.name":
             _add_node(reach, value, topology, before)
@@ -88,6 +85,18 @@ def of(incident: Incident, topology: Topology, skew: int, on: Sequence[str] = ()
     # Where nobody said which pods carry DNS, a disaster of DNS itself is taken to concern everyone who asks.
     reach.dns = 1.0 if unknown else _dns_share(reach, topology, before)
     return reach
+
+
+def _named(incident: Incident, on: Sequence[str]) -> list[tuple[str, str, str]]:
+    """The entities (key, namespace, name) an incident is of: those of its group, and those of `on` that it is mostly about."""
+    group = {key: value for key, value in incident.group.items() if key in columns.ENTITY and (not on or key in on)}
+    home = incident.group.get("k8s.namespace.name") or _only(incident, "k8s.namespace.name") or ""
+    named = [(key, home, value) for key, value in group.items()]
+    for key in dict.fromkeys((*group, *(key for key in on if key in columns.ENTITY))):
+        # What names a service often stands in another namespace (a client, the API server): its rows name it alike.
+        mostly = [found for found in _mostly(incident, key) if found[1] == group.get(key, found[1])]
+        named += [(key, namespace or home, value) for namespace, value in mostly]
+    return list(dict.fromkeys(named))
 
 
 def _only(incident: Incident, key: str) -> str | None:

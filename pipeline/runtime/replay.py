@@ -91,7 +91,7 @@ def troubles(engine: Engine) -> list[str]:
     state = engine.state
     lines = [f"{name}: implausible times, which nothing else confirms, were not believed" for name in state.clocks.implausible()]
     for (metric, label), number in sorted(state.counts.items()):
-        if metric in ("lines", "plain", "rows"):
+        if metric in ("lines", "plain", "rows", "sampled", "unknown"):
             continue
         example = state.samples_of_trouble.get((metric, label))
         lines.append(f"{label}: {number} {metric.replace('_', ' ')}" + (f", first: {example!r}" if example else ""))

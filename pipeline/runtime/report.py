@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 CAPS = ("final_incidents_dropped", "incidents_capped", "samples_dropped", "rows_folded", "parts_cut", "too_late")
 """Counters of what a cap cost."""
-_UNREAD = ("unparsed", "plain")
+_UNREAD = ("unparsed", "plain", "unknown")
 HALTED = 30.0
 """Seconds without a turn after which the service counts as hanging."""
 
@@ -73,6 +73,8 @@ def of(service: "Service", now: float) -> Report:
         "lines": _by_label(counts, "lines"),
         "understood": _by_label(counts, "rows"),
         "unparsed": _unparsed(counts),
+        "sampled": _by_label(counts, "sampled"),
+        "unknown": _by_label(counts, "unknown"),
         "examples": {label: text for (metric, label), text in state.samples_of_trouble.items() if metric in _UNREAD},
         "rules": _rules(service),
         "incidents": Counter(record.incident.status for record in service.analysis.memory.book.records.values()),

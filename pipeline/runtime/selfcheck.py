@@ -65,7 +65,7 @@ class SelfCheck:
         self._looked: float | None = None
         self._said: dict[tuple[str, str], tuple[float, str]] = {}
         self._counted: Counter[tuple[str, str]] = Counter()
-        self._shares: dict[str, float] = {}
+        self._shares: dict[tuple[str, str], float] = {}
         self._heard: dict[str, _Heard] = {}
 
     def due(self, now: float) -> bool:
@@ -144,22 +144,28 @@ class SelfCheck:
                 yield Finding("rule_slow", name, f"took {spent / max(1, looks):.1f} s at every look")
 
     def _formats(self, report: Report) -> Iterator[Finding]:
-        for name, unknown in report["unparsed"].items():
-            total = max(report["lines"].get(name, 0), report["understood"].get(name, 0) + unknown)
-            more = self._counted["unknown", name], self._counted["total", name]
-            new, lines = unknown - more[0], total - more[1]
-            if lines < LINES:
-                continue
-            self._counted["unknown", name], self._counted["total", name] = unknown, total
-            share, before = new / lines, self._shares.get(name, 0.0)
-            if share >= UNKNOWN and before < share / 4:
-                yield Finding(
-                    "parser_unknown",
-                    name,
-                    f"{new} of {lines} lines were not understood, {before:.0%} before: {report['examples'][name]}",
-                )
-            else:
-                self._shares[name] = share
+        every = {
+            name: (unknown, max(report["lines"].get(name, 0), report["understood"].get(name, 0) + unknown))
+            for name, unknown in report["unparsed"].items()
+        }
+        some = {name: (report["unknown"].get(name, 0), number) for name, number in report["sampled"].items()}
+        for kind, counts in (("lines", every), ("sample", some)):
+            for name, (unknown, total) in counts.items():
+                yield from self._share(kind, name, unknown, total, report["examples"])
+
+    def _share(self, kind: str, name: str, unknown: int, total: int, examples: Mapping[str, str]) -> Iterator[Finding]:
+        """Whether a much larger share than before of a format's lines was not understood."""
+        at = kind, name
+        new, lines = unknown - self._counted[f"unknown {kind}", name], total - self._counted[f"total {kind}", name]
+        if lines < LINES:
+            return
+        self._counted[f"unknown {kind}", name], self._counted[f"total {kind}", name] = unknown, total
+        share, before = new / lines, self._shares.get(at, 0.0)
+        if share >= UNKNOWN and before < share / 4:
+            text = f"{new} of {lines} lines were not understood, {before:.0%} before: {examples.get(name, '')}"
+            yield Finding("parser_unknown", name, text)
+        else:
+            self._shares[at] = share
 
     def _caps(self, caps: Report) -> Iterator[Finding]:
         for name, number in caps.items():

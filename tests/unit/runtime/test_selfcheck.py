@@ -17,6 +17,8 @@ HEALTHY: dict[str, Any] = {
     "lines": {},
     "understood": {},
     "unparsed": {},
+    "sampled": {},
+    "unknown": {},
     "examples": {},
     "caps": {},
     "receivers": {},
@@ -94,6 +96,20 @@ def test_a_format_that_is_no_longer_understood(watched: Watched) -> None:
     [said] = look(2000, 600)
     assert "parser_unknown" in said
     assert "595 of 1000 lines" in said
+
+
+def test_a_format_that_changes_as_a_whole(watched: Watched) -> None:
+    """Of lines that no rule looks for, some are looked at all the same."""
+
+    def look(total: int, unknown: int) -> list[str]:
+        return watched.look(
+            lines={"coredns": total * 100}, sampled={"coredns": total}, unknown={"coredns": unknown}, examples={"coredns": "odd"}
+        )
+
+    assert look(600, 0) == []
+    [said] = look(900, 290)
+    assert "parser_unknown" in said
+    assert "290 of 300 lines were not understood, 0% before: odd" in said
 
 
 def test_a_cap_that_was_reached(watched: Watched) -> None:
