@@ -6,6 +6,7 @@ the earlier, and what nothing supports any more is withdrawn.
 """
 
 import dataclasses
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ Kind = Literal["opened", "revised", "refreshed", "merged", "withdrawn"]
 KEPT = 2 * 3600 * 1_000_000
 """Microseconds for which an ended incident is held on to: evidence may revise it for an hour."""
 
+_NUMBER = re.compile(r"\d+")
 _Who = tuple[str, str, tuple[tuple[str, str], ...]]
 
 
@@ -120,13 +122,14 @@ def _end(incident: Incident) -> int:
 
 
 def _told(incident: Incident) -> tuple[Any, ...]:
-    """What people are told, so that a change of it is worth a revision: counts, and the end of a near miss, which is that of its
-    evidence, only roughly while they grow.
+    """What people are told, so that a change of it is worth a revision: counts, also those in the summary, and the end of a near
+    miss, which is that of its evidence, only roughly while they grow.
     """
+    summary = incident.summary if incident.status == "resolved" else _NUMBER.sub("#", incident.summary)
     rows = incident.rows if incident.status == "resolved" else incident.rows.bit_length()
     ended = None if incident.status == "near_miss" else incident.ended
     touched = tuple((key, tuple(sorted(values))) for key, values in sorted(incident.entities.items()))
-    state = (incident.id, incident.status, incident.level, incident.summary, incident.started, ended)
+    state = (incident.id, incident.status, incident.level, summary, incident.started, ended)
     place = (incident.cause, incident.symptoms, touched, incident.blind)
     return (*state, *place, rows, round(incident.confidence, 1), tuple(reason.rule for reason in incident.reasons))
 

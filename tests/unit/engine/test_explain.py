@@ -1,11 +1,12 @@
 """A cause on a node accounts for what was seen from there only where nothing else is as likely."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from pipeline import parsers
+from pipeline.engine import reach
 from pipeline.engine.explain import explain
 from pipeline.engine.topology import Topology
 from pipeline.model.incident import Cell, Incident, Touch
@@ -71,9 +72,13 @@ def broken(node: str) -> Incident:
 
 def silent(service: str, to: str, **seen_from: int) -> Incident:
     """A service that does not answer on a node: how many attempts ingresses made on each of theirs."""
-    touch: Touch = (to, None, "shop", service, f"{service}-0", service)
-    cells = [Cell(START, "silent_line", (touch,), attempts, node) for node, attempts in seen_from.items()]
-    return incident("silent", "k8s.service.name", service, cells)
+    return incident("silent", "k8s.service.name", service, attempts(service, to, seen_from))
+
+
+def attempts(service: str, to: str, seen_from: Mapping[str, int]) -> list[Cell]:
+    """Failed attempts at a pod on a node, by the node of the ingress."""
+    touch: Touch = (to, None, "shop", service, f"{service}-{to}", service)
+    return [Cell(START, "silent_line", (touch,), number, node) for node, number in seen_from.items()]
 
 
 def causes(ruleset: RuleSet, *incidents: Incident) -> dict[str, list[tuple[str, float]]]:
@@ -114,3 +119,35 @@ def test_the_node_of_the_silent_pods_goes_before_that_of_the_ingress(ruleset: Ru
 def test_a_node_accounts_for_its_own_pods_whoever_asked(ruleset: RuleSet) -> None:
     """One service is enough, and more attempts from elsewhere change nothing."""
     assert causes(ruleset, broken("n2"), silent("cart", "n2", n1=10, n3=10)) == {"silent cart": [("broken n2", 1.0)]}
+
+
+def test_a_node_with_an_ingress_and_some_of_the_pods_accounts_for_both(ruleset: RuleSet) -> None:
+    """Its ingress reaches no pod anywhere, and nobody reaches its pods: together that is everything, and neither is alone."""
+    cells = {name: [*attempts(name, "n2", {"n1": 10}), *attempts(name, "n1", {"n1": 4, "n3": 5})] for name in ("cart", "pay")}
+    services = [incident("silent", "k8s.service.name", name, found) for name, found in cells.items()]
+    found = causes(ruleset, broken("n1"), *services)
+    assert found == {"silent cart": [("broken n1", 1.0)], "silent pay": [("broken n1", 1.0)]}
+
+
+def test_a_dead_pod_elsewhere_is_not_the_node_s_doing(ruleset: RuleSet) -> None:
+    """The ingress on a healthy node fails at it as well."""
+    cells = {name: [*attempts(name, "n2", {"n1": 8, "n3": 8}), *attempts(name, "n1", {"n3": 4})] for name in ("cart", "pay")}
+    services = [incident("silent", "k8s.service.name", name, found) for name, found in cells.items()]
+    assert causes(ruleset, broken("n1"), *services) == {}
+
+
+def test_a_service_is_meant_with_its_namespace() -> None:
+    """Half of the rows are about the ingress that speaks, in a namespace of its own."""
+    own: Touch = ("n1", None, "edge", "proxy", "proxy-0", None)
+    asked: Touch = (None, None, "shop", None, None, "cart")
+    spoken = incident("s", "k8s.pod.name", "proxy-0", [Cell(START, "line", (own, asked), 4)])
+    there = reach.of(spoken, Topology(), 0, on=["k8s.service.name"])
+    assert there.weight(("n2", None, "shop", "cart", "cart-0", "cart"), asks_dns=False) == 1
+    assert there.weight(("n2", None, "edge", "cart", "cart-0", "cart"), asks_dns=False) == 0
+
+
+def test_what_a_pod_sees_is_seen_from_its_node() -> None:
+    """Not from the nodes that its failures are about."""
+    asked: Touch = ("n2", None, "shop", "cart", "cart-0", "cart")
+    without_ports = incident("s", "k8s.pod.name", "proxy-0", [Cell(START, "line", (asked,), 9, "n1")])
+    assert reach.of(without_ports, Topology(), 0, on=["observer.k8s.node.name"]).observer == "n1"

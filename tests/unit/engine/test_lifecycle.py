@@ -117,3 +117,12 @@ def test_counts_are_told_exactly_only_in_the_end(status: str) -> None:
     book.update([replace(incident(10, 12, status=status), rows=100)], 20 * SECOND)
     (change,) = book.update([replace(incident(10, 12, status=status), rows=101)], 21 * SECOND)
     assert change.kind == ("revised" if status == "resolved" else "refreshed")
+
+
+def test_a_near_miss_that_grows_is_no_news() -> None:
+    """Its end is that of its evidence; when it begins to fire, it opens."""
+    book = Book()
+    book.update([replace(incident(10, 12, status="near_miss"), ended=12 * SECOND, summary="3 of 9")], 20 * SECOND)
+    (change,) = book.update([replace(incident(10, 14, status="near_miss"), ended=14 * SECOND, summary="4 of 9")], 21 * SECOND)
+    assert change.kind == "refreshed"
+    assert kinds(book, [incident(10, 15)], 22) == [("opened", "n1@10")]
