@@ -6,7 +6,7 @@ for, and pass on only the rows that some rule may want (`candidates`).
 
 import functools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -88,7 +88,7 @@ class Intake:
         seconds = cri.seconds(block.lines, block.segments)
         self._look(block, seconds, state)
         hits = self._scanner.scan(block.data, block.ends, block.lines)
-        wanted = self._wanted(hits, block.format, block.lines)
+        wanted = self._wanted(hits, {block.format: None}, block.lines)
         rows = lines.hstack([block.segments.alias("_seg"), seconds.alias("second")])
         counts: Counts = []
         tagged = hits.filter(pl.col("literal").is_in(self._parts)) if len(hits) else hits
@@ -97,8 +97,7 @@ class Intake:
             whole, covered = merged
             wanted = wanted.filter(~wanted.is_in(covered.implode()))
             rows = rows.with_row_index("_line").filter(~pl.col("_line").is_in(covered.implode())).drop("_line")
-            self._texts(whole, block, now)
-            counts.extend(self._counted_messages(whole, block))
+            counts.extend(self._texts(whole, block, now))
         if len(wanted):
             self.candidates.add_raw(block, wanted, now)
         for name, segments in self._showing(block, state).items():
@@ -122,25 +121,29 @@ class Intake:
                 who = stream if node in (None, stream.node) else replace(stream, id=f"{stream.id}|{node}", node=str(node))
                 self._hear(who, block, group["@timestamp"].drop_nulls().dt.epoch("us"), state)
             rows = partial.of_rows(rows, self._names(block).gather(rows["_seg"]), state, self._limits)
-            self._texts(rows, block, now)
-            counts.extend(self._counted_messages(rows, block))
+            counts.extend(self._texts(rows, block, now))
         return counts
 
-    def _texts(self, rows: pl.DataFrame, block: Block, now: datetime) -> None:
-        """Scan messages that had to be unwrapped, and pass on the candidates among them."""
+    def _texts(self, rows: pl.DataFrame, block: Block, now: datetime) -> Counts:
+        """Scan messages that had to be unwrapped, pass on the candidates among them, and count them all."""
         if rows.is_empty():
-            return
+            return []
         flat = rows["message"].str.replace_all("\n", " ", literal=True)
         data = ("\n".join(flat) + "\n").encode()
         ends = (flat.str.len_bytes().cast(pl.Int64) + 1).cum_sum()
-        wanted = self._wanted(self._scanner.scan(data, ends, flat), block.format, flat)
+        # The format that names give, else what a message looks like.
+        named = rows.with_columns(hints(rows, block.format, self._writers))
+        formats = named.select(pl.coalesce("_format", routing.format_expr(pl.col("message"))).alias("format")).to_series()
+        faces = formats.to_frame().with_row_index("row").group_by("format", maintain_order=True).agg("row")
+        wanted = self._wanted(self._scanner.scan(data, ends, flat), dict(faces.iter_rows()), flat)
         always = rows["format"].is_in(ALWAYS).fill_null(value=block.format in ALWAYS).arg_true()
         wanted = pl.concat([wanted, always.cast(pl.UInt32)]).unique().sort()
         if len(wanted):
             self._pass_on(rows[wanted], block, now)
+        return self._counted_messages(rows, formats)
 
-    def _wanted(self, hits: pl.DataFrame, fmt: str | None, lines: pl.Series) -> pl.Series:
-        """The rows that some rule may want, in order; those rules become active."""
+    def _wanted(self, hits: pl.DataFrame, faces: Mapping[str | None, list[int] | None], lines: pl.Series) -> pl.Series:
+        """The rows that some rule may want, in order; those rules become active. `faces` are the rows by format (None: all)."""
         own = hits.filter(~pl.col("literal").is_in(self._parts)) if len(hits) else hits
         for number, lines_ in own["literal"].value_counts().iter_rows():
             for name in self._by_literal[number]:
@@ -148,10 +151,12 @@ class Intake:
                 self.candidates.seen[name] += lines_
         rows = [own["row"]]
         for found in self._unscanned:
-            extra = self._by_columns(found, fmt, lines)
-            if extra is not None:
-                rows.append(extra)
-                self.candidates.active.add(found.name)
+            for fmt, places in faces.items():
+                some = pl.Series(places, dtype=pl.UInt32) if places is not None else None
+                extra = self._by_columns(found, fmt, lines if some is None else lines.gather(some))
+                if extra is not None:
+                    rows.append(extra if some is None else some.gather(extra))
+                    self.candidates.active.add(found.name)
         return pl.concat(rows).unique().sort()
 
     def _by_columns(self, found: Detection, name: str | None, lines: pl.Series) -> pl.Series | None:
@@ -197,14 +202,9 @@ class Intake:
         counts = [compact.owned(counter.count(face), len(rows)) for counter in counters]
         return [(c.plan.name, _signed(found, owners)) for c, found in zip(counters, counts, strict=True)]
 
-    def _counted_messages(self, rows: pl.DataFrame, block: Block) -> Counts:
-        """The all-rows face of unwrapped messages: by the format that names give, else by what a message looks like."""
-        if not self._counters or rows.is_empty():
-            return []
-        looks = routing.format_expr(pl.col("message"))
-        hinted = rows.with_columns(hints(rows, block.format, self._writers))
-        named = hinted.with_columns(pl.coalesce("_format", looks).alias("_format"))
-        of_interest = named.filter(pl.col("_format").is_in(self._counted_formats))
+    def _counted_messages(self, rows: pl.DataFrame, formats: pl.Series) -> Counts:
+        """The all-rows face of unwrapped messages."""
+        of_interest = rows.with_columns(formats.alias("_format")).filter(pl.col("_format").is_in(self._counted_formats))
         counts: Counts = []
         for (name,), part in of_interest.group_by("_format", maintain_order=True):
             writers = part.select(aggregate.FROM_STREAM).unique(maintain_order=True).with_row_index("_seg")
