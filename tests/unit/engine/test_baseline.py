@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import parsers
 from pipeline.engine.engine import Engine
 from pipeline.model.incident import Incident
 from pipeline.model.stream import RawBatch, Stream
-from pipeline.signatures import load
 from pipeline.signatures.ruleset import RuleSet
+from tests.unit.engine.rulesets import compiled
 
 START = datetime(2026, 3, 1, 10, 0, tzinfo=UTC)
 RULES = """
@@ -43,12 +42,7 @@ alert: {annotations: {summary: more}}
 @pytest.fixture
 def ruleset(tmp_path: Path) -> RuleSet:
     """One signature over CoreDNS queries."""
-    folder = tmp_path / "dns" / "more-queries"
-    folder.mkdir(parents=True)
-    (folder / "rule.yaml").write_text(RULES)
-    found, problems = load.build(load.files([tmp_path]), parsers.vocabulary())
-    assert found is not None, problems
-    return found
+    return compiled(tmp_path, {"dns/more-queries": RULES})
 
 
 def queries(begin: int, end: int, rate: int) -> RawBatch:

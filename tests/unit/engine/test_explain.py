@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import parsers
 from pipeline.engine import reach
 from pipeline.engine.explain import explain
 from pipeline.engine.topology import Topology
 from pipeline.model.incident import Cell, Incident, Touch
-from pipeline.signatures import load
 from pipeline.signatures.ruleset import RuleSet
+from tests.unit.engine.rulesets import compiled
 
 RULE = """
 name: {slug}_line
@@ -44,16 +43,10 @@ START = 1_772_359_200_000_000
 @pytest.fixture
 def ruleset(tmp_path: Path) -> RuleSet:
     """A disaster of a node that explains when services are silent: its own pods, and what an ingress on it cannot reach."""
-    for slug, layer, key, explains in (
-        ("broken", "node", "k8s.node.name", EXPLAINS),
-        ("silent", "ingress", "k8s.service.name", "[]"),
-    ):
-        folder = tmp_path / layer / slug
-        folder.mkdir(parents=True)
-        (folder / "rule.yaml").write_text(RULE.format(slug=slug, layer=layer, key=key, explains=explains))
-    found, problems = load.build(load.files([tmp_path]), parsers.vocabulary())
-    assert found is not None, problems
-    return found
+    wanted = (("broken", "node", "k8s.node.name", EXPLAINS), ("silent", "ingress", "k8s.service.name", "[]"))
+    return compiled(tmp_path, {
+        f"{layer}/{slug}": RULE.format(slug=slug, layer=layer, key=key, explains=explains) for slug, layer, key, explains in wanted
+    })  # fmt: skip
 
 
 def incident(signature: str, key: str, value: str, cells: Sequence[Cell] = ()) -> Incident:

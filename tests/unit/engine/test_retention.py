@@ -5,14 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import parsers
 from pipeline.engine import retention
 from pipeline.engine.engine import Engine
 from pipeline.engine.state import Limits
 from pipeline.model.incident import Incident
 from pipeline.model.stream import RawBatch, Stream
-from pipeline.signatures import load
 from pipeline.signatures.ruleset import RuleSet
+from tests.unit.engine.rulesets import compiled
 
 BOOT = datetime(2026, 3, 1, tzinfo=UTC)
 RULES = """
@@ -43,12 +42,7 @@ alert: {annotations: {summary: full}}
 @pytest.fixture
 def ruleset(tmp_path: Path) -> RuleSet:
     """One signature over kernel lines."""
-    folder = tmp_path / "node" / "table-full"
-    folder.mkdir(parents=True)
-    (folder / "rule.yaml").write_text(RULES)
-    found, problems = load.build(load.files([tmp_path]), parsers.vocabulary())
-    assert found is not None, problems
-    return found
+    return compiled(tmp_path, {"node/table-full": RULES})
 
 
 def lines(node: str, seconds: list[int], text: str = "nf_conntrack: table full, dropping packet") -> RawBatch:
