@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import parsers
+from pipeline.engine import aggregate
 from pipeline.errors import Problem, SignatureError, UsageError
 from pipeline.signatures import load
 from pipeline.signatures.ruleset import RuleSet
@@ -405,3 +406,11 @@ def test_a_folder_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
 def test_the_packaged_rules_have_no_problem() -> None:
     _, problems = load.build(load.files([load.packaged()]), parsers.vocabulary())
     assert [str(problem) for problem in problems] == []
+
+
+def test_no_packaged_rule_has_every_line_read_for_it() -> None:
+    """What has no text to scan for is counted over all rows; where its rows were wanted, every line would be cut for it alone."""
+    ruleset = load.load(parsers.vocabulary())
+    used = aggregate.wanted_as_rows(ruleset)
+    found = [one for one in ruleset.detections.values() if one.name in used and not one.literals and not one.dense]
+    assert [one.name for one in found] == []
