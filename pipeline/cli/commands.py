@@ -60,9 +60,9 @@ def replay(
 
     form = options.output(output)
     found = show.replay(capture, rules, Options(batch_rows, shuffle, restart_every), form, config)
-    show.incidents(found, output=form, near_misses=near_misses)
-    if keep is not None:
+    if keep is not None:  # first: whoever reads the output may stop, as `head` does
         stores.keep(found, keep)
+    show.incidents(found, output=form, near_misses=near_misses)
     show.troubles(found.troubles, found.counts, verbose=verbose)
 
 

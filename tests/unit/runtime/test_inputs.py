@@ -125,10 +125,11 @@ def test_a_kill_before_the_first_checkpoint_takes_nothing_in_twice(log: Full) ->
 
 def test_an_older_place_in_the_log_gives_its_rows_again_and_asks_no_source(log: Full) -> None:
     """Other rules read from there; what is kept was read of its source once and for all."""
-    first = made(Ring(records(0)), log)
+    ring = Ring(records(0))
+    first = made(ring, log)
     old = first.positions()
     first.read(0, 100)
-    first.inputs[0].source.records.extend(records(1))  # type: ignore[attr-defined]
+    ring.records.extend(records(1))
     first.read(1, 101)
 
     again = made(Ring(records(0, 1, 2)), log)
@@ -139,10 +140,11 @@ def test_an_older_place_in_the_log_gives_its_rows_again_and_asks_no_source(log: 
 
 def test_a_kill_while_the_log_is_read_again_takes_nothing_in_twice(log: Full) -> None:
     """A checkpoint on the way back to the present knows the present too."""
-    first = made(Ring(records(0)), log)
+    ring = Ring(records(0))
+    first = made(ring, log)
     old = first.positions()
     first.read(0, 100)
-    first.inputs[0].source.records.extend(records(1))  # type: ignore[attr-defined]
+    ring.records.extend(records(1))
     first.read(1, 101)
 
     again = made(Ring(records(0, 1)), log)
@@ -168,10 +170,11 @@ def test_a_log_without_notes_is_read_again_and_asks_no_source(log: Full) -> None
 
 def test_what_follows_a_place_of_the_log_is_read_again_when_the_log_loses_it(log: Full, tmp_path: Path) -> None:
     """A torn tail takes rows and the note of them, so that their source gives them again."""
-    first = made(Ring(records(0)), log)
+    ring = Ring(records(0))
+    first = made(ring, log)
     first.read(0, 100)
     saved, kept = first.positions(), log.end()["offset"]
-    first.inputs[0].source.records.extend(records(1))  # type: ignore[attr-defined]
+    ring.records.extend(records(1))
     first.read(1, 101)
     log.close()
     with (tmp_path / "log" / f"{0:020}.log").open("r+b") as segment:
