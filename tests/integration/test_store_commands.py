@@ -6,6 +6,8 @@ import pwd
 import re
 import shutil
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -313,6 +315,18 @@ def test_a_replay_is_kept_and_found_again(tmp_path: Path, root: Path) -> None:
     assert [json.loads(line)["incident"]["signature"] for line in found.stdout.splitlines()][:1] == ["conntrack-table-full"]
     listed = headwater("incidents", "--store", kept, "-o", "json", root=root).stdout.splitlines()
     assert len(listed) == 1
+
+
+def test_a_replay_is_kept_though_nobody_reads_it_to_its_end(tmp_path: Path, root: Path) -> None:
+    """`| head` closes the pipe after some lines: the incidents are in the store by then."""
+    kept = tmp_path / "incidents.db"
+    command = [sys.executable, "-m", "pipeline.cli.main", "replay", "tests/captures/conntrack-table-full", "--keep", str(kept)]
+    read, write = os.pipe()
+    os.close(read)
+    subprocess.run(command, cwd=root, stdout=write, stderr=subprocess.DEVNULL, check=False)
+    os.close(write)
+    listed = headwater("incidents", "--store", kept, "-o", "json", root=root)
+    assert len(listed.stdout.splitlines()) == 1, listed.stderr
 
 
 @pytest.mark.parametrize("sink", ["slack", "webhook", "alertmanager", "pagerduty", "stdout"])
