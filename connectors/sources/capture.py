@@ -99,13 +99,13 @@ class Capture:
         rest, offset = b"", 0
         while True:
             try:
-                piece = handle.read(block)
+                data = handle.read(block)
             except _READING as error:
                 self._trouble(file, f"{_why(error)}; what came before it was read")
-                piece = b""
-            data = rest + piece if rest else piece
-            if not piece:
+                data = b""
+            if not data:
                 break
+            data = rest + data if rest else data
             cut = _record_end(data, kernel=file.stream.envelope == "kmsg")
             if cut == 0 and len(data) < LONGEST:
                 rest = data
@@ -113,10 +113,12 @@ class Capture:
             if cut == 0:
                 self._trouble(file, f"a line of more than {LONGEST >> 20} MiB at byte {offset} was cut")
                 cut = len(data)
-            yield RawBatch(file.stream, data[:cut], offset)
-            offset, rest = offset + cut, data[cut:]
-        if data:
-            yield RawBatch(file.stream, data, offset)
+            ready, rest = [RawBatch(file.stream, data[:cut], offset)], data[cut:]
+            offset += cut
+            del data
+            yield ready.pop()  # nothing of a block stays here while the generator waits, and there is one for every file
+        if rest:
+            yield RawBatch(file.stream, rest, offset)
 
     def _trouble(self, file: File, text: str) -> None:
         self.troubles.append(f"{file.path.relative_to(self.root)}: {text}")

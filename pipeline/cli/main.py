@@ -5,6 +5,8 @@ import signal
 import sys
 from types import FrameType
 
+from pipeline.runtime import memory
+
 SHOW_CURSOR = b"\x1b[?25h"
 """A progress bar may have hidden it."""
 INTERRUPTED = 130
@@ -25,6 +27,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, _leave)
     if sys.argv[1:2] == ["run"]:  # a service that is told to stop while it starts has stopped; then it listens itself
         signal.signal(signal.SIGTERM, _leave)
+    memory.give_back()
     from pipeline.cli import commands
 
     commands.run()

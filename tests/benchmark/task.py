@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pipeline.runtime import memory as allocators
+
 
 def main() -> None:
     """Run the named task on one core."""
+    allocators.give_back()
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     task, *arguments = sys.argv[1:]
     found = TASKS[task](*arguments)
