@@ -136,8 +136,11 @@ class Correlator:
         if name in self._ruleset.rules:
             return self._hits_as_rows(rule, name, until)
         frame = self._views.rows(name)
-        value = grouping.value(frame, fields)
-        return grouping.grouped(frame.with_columns(value), aggregate.key_columns(rule, name), ("value",)).select(
+        keys = aggregate.key_columns(rule, name)
+        if frame.is_empty():
+            return grouping.no_times(len(keys))
+        valued = frame.with_columns(grouping.value(frame, fields))
+        return grouping.grouped(valued, keys, ("value",)).select(
             pl.selectors.matches(r"^g\d+$"), "t", "w", "id", "value", pl.col("t").alias("start")
         )
 
@@ -145,14 +148,7 @@ class Correlator:
         inner = self.outcome(name, until)
         wanted = aggregate.key_columns(rule, name)
         if any(column not in inner.keys for column in wanted):
-            return grouping.empty(len(wanted)).select(
-                pl.selectors.matches(r"^g\d+$"),
-                "t",
-                "w",
-                "id",
-                pl.lit(None).alias("value"),
-                pl.col("t").alias("start"),
-            )
+            return grouping.no_times(len(wanted))
         places = [inner.keys.index(column) for column in wanted]
         rows = [
             (*(group[place] for place in places), hit.at, 1, f"{name}/{'/'.join(group)}@{hit.at}", None, hit.start)

@@ -24,7 +24,7 @@ class Views:
         self._state = state
         self._cluster = cluster
         self._joined: pl.DataFrame | None = None
-        self._derived: dict[str, pl.DataFrame] = {}
+        self._derived: dict[str, tuple[pl.DataFrame, pl.DataFrame]] = {}
         self._cache: dict[str, pl.DataFrame] = {}
         self.versions: dict[str, int] = dict.fromkeys(ruleset.detections, 0)
         self._derived_from = {
@@ -87,10 +87,8 @@ class Views:
     def _build(self, found: Detection) -> pl.DataFrame:
         source = next((s for s, names in self._derived_from.items() if found.name in names), None)
         if source is not None:
-            rows = self._derived_rows(source)
-            if rows.is_empty():
-                return _EMPTY
-            rows = rows.filter(detection.to_expr(found.tree, dict(rows.schema)))
+            derived, matches = self._derived_rows(source)
+            rows = derived.filter(matches[found.name]) if matches[found.name].any() else _EMPTY
         else:
             numbers = self._state.matched.get(found.name)
             joined = None if numbers is None else self.joined()
@@ -101,14 +99,19 @@ class Views:
                 rows = rows.filter(detection.to_expr(found.tree, dict(rows.schema)))
         return _EMPTY if rows.is_empty() else _weighted(rows).sort("t", "id")
 
-    def _derived_rows(self, source: str) -> pl.DataFrame:
+    def _derived_rows(self, source: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Changes of objects, or growth of counters; beside it a column for every detection of them: which rows it matches."""
         if source not in self._derived:
             if source == OBJECTS:
                 rows = changes.changes(self._state.topology, self._cluster)
             else:
                 samples = self._state.samples
                 rows = changes.increases(pl.DataFrame(schema=changes.SAMPLES) if samples is None else samples)
-            self._derived[source] = enrich.enrich(rows, self._state.topology)
+            rows = enrich.enrich(rows, self._state.topology)
+            schema = dict(rows.schema)
+            trees = {name: self._ruleset.detections[name].tree for name in self._derived_from[source]}
+            matches = {name: detection.to_expr(tree, schema) for name, tree in trees.items()}
+            self._derived[source] = rows, rows.with_columns(**matches).select(matches)
         return self._derived[source]
 
 
