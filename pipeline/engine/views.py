@@ -111,7 +111,7 @@ class Views:
             schema = dict(rows.schema)
             trees = {name: self._ruleset.detections[name].tree for name in self._derived_from[source]}
             matches = {name: detection.to_expr(tree, schema) for name, tree in trees.items()}
-            self._derived[source] = rows, rows.with_columns(**matches).select(matches)
+            self._derived[source] = rows, rows.with_columns(**matches).select(list(matches))
         return self._derived[source]
 
 
