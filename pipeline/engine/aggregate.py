@@ -4,6 +4,7 @@ Per block one `group_by` over the second and the few raw columns that the rules'
 summed. Addresses stay addresses here: who owned them is asked when the counts are read, so late topology changes nothing.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -74,7 +75,8 @@ def raw_key(column: str) -> tuple[str, ...]:
     return (column,)
 
 
-def plans(ruleset: RuleSet) -> list[Plan]:
+@functools.lru_cache(maxsize=1)
+def plans(ruleset: RuleSet) -> tuple[Plan, ...]:
     """The plans of a rule set, one for every row kind and set of raw keys."""
     wanted: _Wanted = {}
     for rule in ruleset.rules.values():
@@ -90,10 +92,17 @@ def plans(ruleset: RuleSet) -> list[Plan]:
                 detections[name] = found
                 sums.update((name, column) for column in summed(rule))
     by_source = {kind: fmt.name for fmt in parsers.all_formats().values() for kind in fmt.sources}
-    return [
+    return tuple(
         Plan(f"{source}/{','.join(keys)}", by_source[source], source, keys, tuple(found.values()), tuple(sorted(sums)))
         for (source, keys), (found, sums) in sorted(_absorbed(wanted).items())
-    ]
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def plans_by_rule(ruleset: RuleSet) -> dict[str, tuple[str, ...]]:
+    """For each rule the plans that count detections it stands on."""
+    counted = [(plan.name, {found.name for found in plan.detections}) for plan in plans(ruleset)]
+    return {rule.name: tuple(plan for plan, names in counted if names & set(rule.detections)) for rule in ruleset.rules.values()}
 
 
 _Wanted = dict[tuple[str, tuple[str, ...]], tuple[dict[str, Detection], set[tuple[str, str]]]]
@@ -142,6 +151,7 @@ def summed(rule: Rule) -> Sequence[str]:
     return ()
 
 
+@functools.lru_cache(maxsize=1)
 def wanted_as_rows(ruleset: RuleSet) -> set[str]:
     """The detections whose rows are wanted, not only their counts."""
     named = {

@@ -54,10 +54,7 @@ class Correlator:
         self._waiting: dict[str, bool] = {}
         self._outcomes: dict[str, tuple[object, Outcome]] = {}
         self._skews = {found.rule: found.signature.skew for found in ruleset.signatures.values()}
-        self._counted_by = {
-            rule.name: [plan.name for plan in plans if {d.name for d in plan.detections} & set(rule.detections)]
-            for rule in ruleset.rules.values()
-        }
+        self._counted_by = aggregate.plans_by_rule(ruleset)
 
     def new_counts(self, plan: str) -> None:
         """A plan has more counts now."""

@@ -8,6 +8,7 @@ However rows are cut into batches, shuffled within the allowed lateness, or inte
 incidents after `finish` are the same.
 """
 
+import functools
 import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -73,8 +74,7 @@ class Engine:
         self._intake = Intake(ruleset, names or Names(), limits=self._limits, cache=cache)
         self._matcher = Matcher(ruleset, {**columns.COMMON, **columns.TOPOLOGY, **columns.DERIVED, **parsers.columns()})
         self._views = Views(ruleset, self.state, cluster)
-        self._plans = aggregate.plans(ruleset)
-        self._correlator = Correlator(ruleset, self.state, self._views, self._plans)
+        self._correlator = Correlator(ruleset, self.state, self._views, aggregate.plans(ruleset))
         self._counters = _wanted_counters(ruleset)
         self._look_back = max((look_back(rule.correlation) for rule in ruleset.rules.values()), default=0) + 2 * SKEW
         self._titles = {name: found.title for name, found in ruleset.detections.items()}
@@ -336,6 +336,7 @@ def _offsets(batch: RawBatch, lines: pl.Series) -> Sequence[int]:
     return starts.to_list()
 
 
+@functools.lru_cache(maxsize=1)
 def _wanted_counters(ruleset: RuleSet) -> frozenset[str]:
     """The counters that loaded rules name."""
     return frozenset(

@@ -41,17 +41,24 @@ ALWAYS = frozenset({EVENTS})
 Counts = list[tuple[str, pl.DataFrame]]
 
 
+@functools.lru_cache(maxsize=1)
+def _scanned(ruleset: RuleSet) -> tuple[list[str], frozenset[int], dict[int, list[str]]]:
+    """What is scanned for: the literals in one order, the numbers of those of partial lines, and the detections of each other."""
+    texts = {name: found.literals for name, found in ruleset.detections.items() if found.literals}
+    literals, numbers = scan.index({**texts, "": frozenset(PARTS)})
+    parts = frozenset(numbers.pop(""))
+    by_literal: dict[int, list[str]] = {}
+    for name, found in numbers.items():
+        for number in found:
+            by_literal.setdefault(number, []).append(name)
+    return literals, parts, by_literal
+
+
 class Intake:
     """Reads raw batches for one rule set; what it finds waits in `candidates`."""
 
     def __init__(self, ruleset: RuleSet, names: routing.Names, *, limits: Limits, cache: Path | None = None) -> None:
-        texts = {name: found.literals for name, found in ruleset.detections.items() if found.literals}
-        literals, numbers = scan.index({**texts, "": frozenset(PARTS)})
-        self._parts = frozenset(numbers.pop(""))
-        self._by_literal: dict[int, list[str]] = {}
-        for name, found in numbers.items():
-            for number in found:
-                self._by_literal.setdefault(number, []).append(name)
+        literals, self._parts, self._by_literal = _scanned(ruleset)
         self._scanner = scan.Scanner(literals, cache=cache)
         used = aggregate.wanted_as_rows(ruleset)
         self._unscanned = [d for d in ruleset.detections.values() if not d.literals and not d.dense and d.name in used]

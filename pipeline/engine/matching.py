@@ -4,6 +4,7 @@ Rows are kept as they were written; the topology join is made where they are rea
 columns is left open here (`loose`) and decided there, since topology may arrive after the rows.
 """
 
+import functools
 from collections.abc import Iterable, Mapping
 
 import polars as pl
@@ -25,18 +26,17 @@ class Matcher:
     """Finds and keeps the rows that the detections of a rule set match."""
 
     def __init__(self, ruleset: RuleSet, types: Mapping[str, pl.DataType]) -> None:
-        needed = {column for name in ruleset.detections for column in ruleset.columns(name)}
-        grouped = {column for rule in ruleset.rules.values() for column in _named(rule.correlation)}
+        used = _used(ruleset)
         known = {
             "container.image.name": pl.String(),
             "k8s.pod.app": pl.String(),
             **types,
-            **{name: pl.String() for name in needed | grouped if name not in types},
+            **{name: pl.String() for name in used if name not in types},
         }
-        names = dict.fromkeys((*KEPT, *sorted((needed | grouped) & set(known))))
+        names = dict.fromkeys((*KEPT, *sorted(used & set(known))))
         self.schema = {name: known[name] for name in names if name not in columns.TOPOLOGY and name not in columns.DERIVED}
         self.schema |= {name: known[name] for name in names if name in ("object.kind", "object.name", "k8s.service.name")}
-        self.keys = tuple(sorted((needed | grouped) & set(self.schema) - {"message", "client.address"}))
+        self.keys = tuple(sorted(used & set(self.schema) - {"message", "client.address"}))
         """The columns that rules look at, beyond what names the writer: rows that differ in them are never folded."""
         self._detections = ruleset.detections
         self._dense = [found for found in ruleset.detections.values() if found.dense and not found.literals]
@@ -121,6 +121,13 @@ def _marked(rows: pl.DataFrame, flags: Mapping[str, pl.Expr], state: State) -> p
                 state.samples_of_trouble.setdefault(("rule_errors", name), f"{type(error).__name__}: {error}"[:500])
                 rows = rows.with_columns(pl.lit(value=False).alias(f"?{name}"))
         return rows
+
+
+@functools.lru_cache(maxsize=1)
+def _used(ruleset: RuleSet) -> frozenset[str]:
+    """The columns that rules look at, group by, alias or measure."""
+    looked_at = {column for name in ruleset.detections for column in ruleset.columns(name)}
+    return frozenset(looked_at.union(*(_named(rule.correlation) for rule in ruleset.rules.values())))
 
 
 def _named(correlation: object) -> set[str]:

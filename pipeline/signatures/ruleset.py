@@ -61,9 +61,11 @@ class Disaster:
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class RuleSet:
-    """All rules of one or more folders. `digest` is the hash of their content."""
+    """All rules of one or more folders. `digest` is the hash of their content. Compared by identity, so that what is derived
+    of it can be kept.
+    """
 
     detections: Mapping[str, Detection]
     rules: Mapping[str, Rule]

@@ -293,7 +293,7 @@ def test_pysigma_accepts_our_plain_documents() -> None:
     correlations = [
         value for value in every if plain(value) and "correlation" in value and names.issuperset(value["correlation"]["rules"])
     ]
-    assert len(detections) > len(every) // 3
+    assert len(detections) > len(every) // 4
     collection = SigmaCollection.from_dicts([*detections, *correlations], collect_errors=True)
     assert collection.errors == []
     assert [rule.errors for rule in collection.rules if rule.errors] == []
