@@ -5,8 +5,10 @@ make the others look late or implausible.
 """
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+
+from pipeline.signatures.logsource import OBJECTS
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
@@ -14,6 +16,8 @@ LATENESS = 30 * SECOND
 IDLE = 60 * SECOND
 AHEAD = 5
 """Minutes: a time further ahead of everything else than this must be confirmed by another node."""
+CONFIRMED = 60
+"""Minutes behind such a time in which it may be confirmed."""
 
 
 @dataclass(slots=True)
@@ -88,28 +92,23 @@ class Clocks:
     def _plausible(self) -> tuple[int, dict[str, int]]:
         """The frontier of plausible time, and each stream's newest time up to it.
 
-        Walking up the minutes, a gap of more than `AHEAD` is crossed only where at least two witnesses stand behind it: two
-        nodes, or on a single node two streams. A lone witness has no one to contradict it.
+        Walking up the minutes, a gap of more than `AHEAD` is crossed where two witnesses stand within an hour behind it: two
+        nodes, or on a single node two streams; or where what is before it was told by one alone, and not for long (events are
+        kept for an hour before anything else is read). A lone witness has no one to contradict it. Objects bear witness, since
+        they are watched, but contradict nobody, since most are as old as what they describe.
         """
         if self._trusted is not None:
             return self._trusted
         nodes = {clock.node for clock in self.streams.values() if clock.node}
         witnesses: dict[int, set[str]] = defaultdict(set)
+        objects: set[str] = set()
         for name, clock in self.streams.items():
             who = clock.node if len(nodes) > 1 and clock.node else name
+            if clock.source == OBJECTS:
+                objects.add(who)
             for minute in clock.minutes:
                 witnesses[minute].add(who)
-        everyone = set().union(*witnesses.values()) if witnesses else set()
-        frontier: int | None = None
-        accepted: set[int] = set()
-        ordered = sorted(witnesses)
-        for at, minute in enumerate(ordered):
-            if frontier is not None and minute > frontier + AHEAD and len(everyone) > 1 and not self.trusting:
-                near = set().union(*(witnesses[m] for m in ordered[at:] if m <= minute + AHEAD))
-                if len(near) < 2:  # noqa: PLR2004 (one witness is not enough)
-                    continue
-            frontier = minute
-            accepted.add(minute)
+        accepted = set(witnesses) if self.trusting else _accepted(witnesses, objects)
         newest = {
             name: max(newest for minute, (_, newest) in clock.minutes.items() if minute in accepted)
             for name, clock in self.streams.items()
@@ -117,3 +116,23 @@ class Clocks:
         }
         self._trusted = (max(newest.values(), default=0), newest)
         return self._trusted
+
+
+def _accepted(witnesses: Mapping[int, set[str]], objects: set[str]) -> set[int]:
+    """The plausible of the minutes in which someone gave a sign of life."""
+    told = {minute for minute, who in witnesses.items() if who - objects}
+    contested = len(set().union(*witnesses.values()) - objects) > 1
+    accepted: set[int] = set()
+    run: list[int] = []
+    ordered = sorted(witnesses)
+    for at, minute in enumerate(ordered):
+        if run and minute > run[-1] + AHEAD and (contested or minute not in told):
+            behind = [later for later in ordered[at:] if later <= minute + CONFIRMED]
+            alone = len(set().union(*(witnesses[before] for before in run))) == 1
+            longer = alone and len(run) <= min(len(told.intersection(behind)), AHEAD)
+            if not longer and len(set().union(*(witnesses[later] for later in behind))) == 1:
+                continue
+        accepted.add(minute)
+        if minute in told:
+            run = [*run, minute] if run and minute <= run[-1] + AHEAD else [minute]
+    return accepted
