@@ -16,6 +16,8 @@ CONNECT_TIMEOUT = 5_000_000
 """Microseconds assumed between the start of a connection attempt and the line that says it timed out, where that does not tell
 (the default of ingress-nginx, `proxy-connect-timeout`)."""
 ETIMEDOUT = 110
+PORT = r"^(?:([\d.]+)|\[(.+)\]):\d+$"
+"""An address with its port, as a signature may have extracted it; IPv6 in brackets."""
 UNKNOWN = "-"
 """Namespace of a service that is known only by the name in the request."""
 
@@ -109,7 +111,8 @@ def _attempts(frame: pl.DataFrame) -> pl.DataFrame:
         (pl.col("_at") - waited).alias("at"),
     ).explode("address", "took")
     remaining = (pl.col("took").fill_null(0.0) * 1e6).cast(pl.Int64, strict=False).fill_null(0)
-    return exploded.select("_row", "address", pl.col("at") - remaining.reverse().cum_sum().reverse().over("_row").clip(0, FORMER))
+    address = pl.col("address").str.replace(PORT, "${1}${2}")
+    return exploded.select("_row", address, pl.col("at") - remaining.reverse().cum_sum().reverse().over("_row").clip(0, FORMER))
 
 
 def _side(frame: pl.DataFrame, topology: Topology, side: str, lookups: pl.DataFrame, *, single: bool) -> pl.DataFrame:

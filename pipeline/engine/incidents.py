@@ -360,7 +360,7 @@ def _shown(rows: pl.DataFrame, signature: Signature) -> dict[str, tuple[str, ...
             name in columns.ENTITY
             or name in ("t", "w", "id", "detection", "source", "message")
             or name in SIDE_COLUMNS
-            or name.startswith("g")
+            or (name.startswith("g") and name[1:].isdigit())
         ):
             continue
         column = rows[name]

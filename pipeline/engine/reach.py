@@ -15,6 +15,8 @@ from pipeline.model.incident import Cell, Incident, Touch
 
 GOOD_PART = 0.2
 """Of the rows of the entity that most are about: so many make another one that the incident is about."""
+ANYWHERE = 0.6
+"""What a cause accounts for that reaches its whole cluster: enough to explain, less than a cause that names the place."""
 NODE, ZONE, NAMESPACE, WORKLOAD, POD, SERVICE = range(len(columns.ENTITY))
 
 
@@ -31,10 +33,12 @@ class Reach:
     dns: float = 0.0
     observer: str | None = None
     """The node from which everything that is seen is in reach, whatever it is about."""
+    anywhere: float = 0.0
+    """The weight of what no name brings into reach."""
 
     def weight(self, touch: Touch, *, asks_dns: bool) -> float:
         """How far a touched entity is in reach, judged by the most exact name it has."""
-        found = self._nearest(touch)
+        found = max(self._nearest(touch), self.anywhere)
         return max(found, self.dns) if asks_dns else found
 
     def _nearest(self, touch: Touch) -> float:
@@ -64,7 +68,7 @@ def of(incident: Incident, topology: Topology, skew: int, on: Sequence[str] = ()
     if columns.OBSERVER in on:
         return Reach(observer=_home(incident, topology))
     before = incident.started - skew
-    reach = Reach()
+    reach = Reach(anywhere=ANYWHERE if columns.CLUSTER in on else 0.0)
     named = _named(incident, on)
     for key, namespace, value in named:
         if key == "k8s.node.name":
@@ -206,6 +210,6 @@ def covered(cells: Sequence[Cell], reach: Reach, begin: int, end: int, *, asks_d
         key = (cell.touches, reach.observer is not None and cell.observer == reach.observer)
         if key not in known:
             touched = (reach.weight(touch, asks_dns=asks_dns) for touch in cell.touches)
-            known[key] = 1.0 if key[1] else max(touched, default=0.0)
+            known[key] = 1.0 if key[1] else max(touched, default=reach.anywhere)
         result.append(known[key])
     return result

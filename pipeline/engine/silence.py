@@ -26,7 +26,7 @@ class Edges:
 
 def edges(counts: pl.DataFrame, span: int) -> Edges:
     """Of `g*`, t, n the silences of at least `span` (microseconds): hours of seconds are few edges."""
-    keys = [name for name in counts.columns if name.startswith("g")]
+    keys = [name for name in counts.columns if name.startswith("g") and name[1:].isdigit()]
     seconds = counts.select(*keys, "t").unique().sort("t")
     before, after = pl.col("t").shift(1), pl.col("t").shift(-1)
     marked = seconds.with_columns(

@@ -140,11 +140,16 @@ class Topology:
     def backend(self, name: str) -> tuple[str, str] | None:
         """The service (namespace, name) for whose port an ingress controller built a backend's name.
 
-        ingress-nginx: `namespace-service-port`; HAProxy: `namespace_svc_service_port` and `namespace_service_port`. No name in
-        Kubernetes has an underscore, so HAProxy's longer form tells the service also where no list of services does.
+        ingress-nginx: `namespace-service-port`; HAProxy: `namespace_svc_service_port` and `namespace_service_port`; Envoy in
+        Istio: `outbound|port|subset|service.namespace.svc.cluster.local`. No name in Kubernetes has an underscore or a bar, so
+        HAProxy's longer form and Istio's tell the service also where no list of services does.
         """
         match name.split("_"):
             case [namespace, "svc", service, _] if namespace and service:
+                return namespace, service
+        match name.split("|"):
+            case [_, _, _, host] if host.split(".")[2:3] == ["svc"]:
+                service, namespace, *_ = host.split(".")
                 return namespace, service
         return self._lookup("backend_names", self._backend_names).get(name)
 

@@ -65,6 +65,8 @@ ENTITY: Final[tuple[str, ...]] = (
 
 OBSERVER: Final = "observer.k8s.node.name"
 """The node of whoever wrote a row, whatever the row is about: a key of `explains.on` beside those of `ENTITY`."""
+CLUSTER: Final = "k8s.cluster.name"
+"""All of the cluster: a key of `explains.on` beside those of `ENTITY`."""
 
 SIDES: Final[tuple[str, ...]] = ("client", "upstream")
 

@@ -1,9 +1,9 @@
-"""Counters of the kernel's network code, sampled from files below /proc and from `ip -s link`.
+"""Counters of the kernel's network code, sampled from files below /proc, from `ip -s link` and from `ethtool -S`.
 
 A record is the JSON line `{"at": RFC 3339, "path": "/proc/...", "text": "file content as read"}`. Columns are taken by
 the names in a file's own header where it has one, because kernels differ. A text that was cut gives no sample: half a
 table would look like a counter that fell. Sources of fact: net/ipv4/proc.c, net/ipv6/proc.c, net/core/net-procfs.c,
-net/core/neighbour.c and net/netfilter/nf_conntrack_standalone.c of Linux; iproute2's ipaddress.c.
+net/core/neighbour.c and net/netfilter/nf_conntrack_standalone.c of Linux; iproute2's ipaddress.c; ethtool's ethtool.c.
 """
 
 import functools
@@ -230,7 +230,7 @@ def _described() -> dict[str, Counter]:
 COUNTERS: Final[Mapping[str, Counter]] = _described()
 """Every counter that has a name of its own. Beside these, any file below /proc/sys/net that holds one number is
 readable under its sysctl name (`net.core.somaxconn`); a device in its path is the instance (`net.ipv4.conf.rp_filter`,
-`eth0`)."""
+`eth0`); and what a driver counts under its own name is `ethtool.` and that name."""
 
 _Values = list[tuple[str, str, int]]
 _Reader = Callable[[str, frozenset[str]], _Values]
@@ -374,6 +374,13 @@ def _link(text: str, wanted: frozenset[str]) -> _Values:
     return values
 
 
+def _ethtool(device: str, text: str, wanted: frozenset[str]) -> _Values:
+    """`ethtool -S`: a heading, then a name of the driver's and a number a line."""
+    pairs = (line.rpartition(":") for line in text.splitlines() if not line.rstrip().endswith(":"))
+    named = ((f"ethtool.{key.strip()}", int(number)) for key, _, number in pairs if number)
+    return [(name, device, number) for name, number in named if name in wanted]
+
+
 _READERS: Final[dict[str, _Reader]] = {
     "net/snmp": _protocols,
     "net/netstat": _protocols,
@@ -402,6 +409,8 @@ def _place(path: str) -> tuple[_Reader, str] | None:
     words = path.split()
     if words[:1] == ["ip"] and "-s" in words and not {"l", "link"}.isdisjoint(words):
         return _link, ""
+    if words[:1] == ["ethtool"] and not {"-S", "--statistics"}.isdisjoint(words):
+        return functools.partial(_ethtool, words[-1]), ""
     below = path.partition("/proc/")[2]
     owner, _, rest = below.partition("/")
     if owner in ("self", "thread-self", "1"):  # the host's own namespace, as /proc/net is

@@ -221,7 +221,7 @@ def _explanations(entry: Entry, model: Signature, slugs: Mapping[str, str]) -> I
             if name not in slugs:
                 loc = ("explains", at, "rules", index)
                 yield entry.document.problem(loc, f"unknown signature '{name}'", nearest(name, slugs))
-    allowed = (*model_columns.ENTITY, model_columns.OBSERVER)
+    allowed = (*model_columns.ENTITY, model_columns.OBSERVER, model_columns.CLUSTER)
     for at, column in [(i, c) for i, e in enumerate(model.explains) for c in e.on if c not in allowed]:
         hint = nearest(column, allowed)
         yield entry.document.problem(("explains", at, "on"), f"'{column}' is not an entity", hint)

@@ -204,7 +204,8 @@ class Explains(Strict):
     """Signatures whose evidence this one accounts for, where they share the entities `on` within reach and time.
 
     `observer.k8s.node.name` under `on` is the node of whoever wrote the evidence, not what that is about. It counts only where
-    `coverage` of a symptom was written on nodes of such causes, and for several services.
+    `coverage` of a symptom was written on nodes of such causes, and for several services. `k8s.cluster.name` is everything: for a
+    cause that one program tells of and many feel; what names a place goes before it.
     """
 
     rules: OneOrMore

@@ -181,6 +181,14 @@ def test_ip_s_link_counts_as_proc_net_dev_does() -> None:
     }
 
 
+def test_ethtool_counts_under_the_names_of_the_driver() -> None:
+    """As the ENA driver of EC2 does; a heading has no number, and what is no number makes the text unknown."""
+    text = "NIC statistics:\n     tx_timeout: 0\n     bw_in_allowance_exceeded: 17\n     queue_0_tx_cnt: 36421\n"
+    assert read("ethtool -S eth0", text, "ethtool.bw_in_allowance_exceeded") == {("ethtool.bw_in_allowance_exceeded", "eth0"): 17}
+    assert not proc.unknown(frame(("ethtool -S eth0", text))).height
+    assert proc.unknown(frame(("ethtool -S eth0", "NIC statistics:\n     firmware: v1\n"))).height
+
+
 def test_sockstat_is_named_by_protocol_and_word() -> None:
     assert read("/proc/net/sockstat", SOCKSTAT, "sockstat.TCP.tw", "sockstat.UDP.mem", "sockstat.FRAG.memory") == {
         ("sockstat.TCP.tw", ""): 3,
