@@ -58,6 +58,7 @@ def changes(topology: Topology, cluster: str = "") -> pl.DataFrame:
     """
     rows = [row for kind in KINDS for key, history in topology.of_kind(kind) for row in _of_object(key, history)]
     rows.extend(_of_services(topology))
+    rows.extend(row for key, history in topology.versions.items() for row in _of_conditions(key, history))
     schema = {**_COMMON, **columns.DERIVED}
     named = pl.lit(cluster or None, pl.String).alias("k8s.cluster.name")
     return pl.DataFrame(rows, schema=schema).with_columns(named).sort("@timestamp", "event.id")
@@ -75,6 +76,27 @@ def _of_object(key: Key, history: list[Version]) -> Iterator[dict[str, Any]]:
         state = _state(key, version)
         yield {**_row(key, version), **state, **{f"before.{name}": value for name, value in before.items()}}
         before = state
+
+
+def _of_conditions(key: Key, history: list[Version]) -> Iterator[dict[str, Any]]:
+    """What the conditions of a custom resource say, each time that one says something else."""
+    before: dict[tuple[str, str], tuple[str, str, str]] = {}
+    for version in history:
+        said = {} if version.gone else version.body.get("conditions") or {}
+        for part, kind in said.keys() - {known for known in said if said[known] == before.get(known)}:
+            status, reason, message = said[part, kind]
+            row = _row(key, version)
+            about = f"{key.kind} {key.namespace + '/' if key.namespace else ''}{key.name}{', ' + part if part else ''}"
+            yield {
+                **row,
+                "event.id": f"{row['event.id']}/{part}/{kind}",
+                "message": f"{about}: {kind} {status}, {reason}: {message}",
+                "condition.type": kind,
+                "condition.status": status,
+                "condition.reason": reason,
+                "condition.scope": part or key.name,
+            }
+        before = said
 
 
 def _row(key: Key, version: Version) -> dict[str, Any]:

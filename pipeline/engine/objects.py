@@ -71,7 +71,7 @@ def read(record: str | bytes, identity: str) -> tuple[Key, Version] | None:
         created = microseconds(meta.get("creationTimestamp"))
         number = str(meta.get("resourceVersion") or "0")
         order = (int(number) if number.isdigit() else 0, identity)
-        body = _BODIES.get(key.kind, _nothing)(obj)
+        body = _BODIES.get(key.kind, _custom)(obj)
         return key, Version(at, order, str(parsed.get("type")), at if created is None else created, str(meta.get("uid")), body)
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError):
         return None
@@ -95,8 +95,37 @@ def workload_of(
     return owner
 
 
-def _nothing(_: Mapping[str, Any]) -> dict[str, Any]:
-    return {}
+def _custom(obj: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a custom resource what its controllers say of it: (part, type) to (status, reason, message).
+
+    A part is a listener of a gateway, or a parent or ancestor that a route or policy names. What was said of an earlier
+    generation does not hold any more. Of a route that nobody took up nothing is said: that is its condition then.
+    """
+    if "." not in str(obj.get("apiVersion")).partition("/")[0]:
+        return {}
+    status, generation = obj.get("status") or {}, obj["metadata"].get("generation")
+    parts = [("", status), *((_part(part), part) for name in _PARTS for part in status.get(name) or [])]
+    ignored = {("", "Accepted"): ("Unknown", "Pending", "no controller has taken it up")}
+    return {
+        "conditions": {
+            **(ignored if (obj.get("spec") or {}).get("parentRefs") and not status.get("parents") else {}),
+            **{
+                (part, str(said["type"])): (str(said.get("status")), said.get("reason"), said.get("message"))
+                for part, holder in parts
+                for said in holder.get("conditions") or []
+                if said.get("observedGeneration", generation) == generation
+            },
+        }
+    }
+
+
+_PARTS = ("listeners", "parents", "ancestors")
+
+
+def _part(holder: Mapping[str, Any]) -> str:
+    """What the name of a listener is, or of the gateway and listener that a route names."""
+    ref = holder.get("parentRef") or holder.get("ancestorRef") or {}
+    return str(holder.get("name") or "/".join(str(ref[key]) for key in ("namespace", "name", "sectionName") if ref.get(key)))
 
 
 def _pod(obj: Mapping[str, Any]) -> dict[str, Any]:

@@ -105,8 +105,14 @@ DERIVED: Final[dict[str, pl.DataType]] = {
     "object.kind": pl.String(),
     "object.name": pl.String(),
     "object.change": pl.String(),
+    "condition.type": pl.String(),
+    "condition.status": pl.String(),
+    "condition.reason": pl.String(),
+    "condition.scope": pl.String(),
     **_STATE,
     **{f"before.{name}": dtype for name, dtype in _STATE.items()},
 }
 """Rows that are computed from a history: increases of counters between samples (`counter.interval` in seconds), and
-changes of topology objects with the same object's state before (`before.`). `endpoints.*` sum over a service's slices."""
+changes of topology objects with the same object's state before (`before.`). `endpoints.*` sum over a service's slices.
+`condition.*` is what a condition of a custom resource (a Gateway, a route, a Certificate) newly says,
+`condition.scope` the listener or parent that it is about, or the object itself."""
