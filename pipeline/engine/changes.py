@@ -9,8 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.engine.objects import Key, Version, workload_of
-from pipeline.engine.topology import Topology
+from pipeline.engine.objects import FOREVER, Key, Version, workload_of
+from pipeline.engine.topology import Topology, spans
 from pipeline.model import columns
 from pipeline.signatures.logsource import COUNTERS, OBJECTS
 
@@ -58,6 +58,7 @@ def changes(topology: Topology, cluster: str = "") -> pl.DataFrame:
     """
     rows = [row for kind in KINDS for key, history in topology.of_kind(kind) for row in _of_object(key, history)]
     rows.extend(_of_services(topology))
+    rows.extend(_of_shared_addresses(topology))
     rows.extend(row for key, history in topology.versions.items() for row in _of_conditions(key, history))
     schema = {**_COMMON, **columns.DERIVED}
     named = pl.lit(cluster or None, pl.String).alias("k8s.cluster.name")
@@ -76,6 +77,44 @@ def _of_object(key: Key, history: list[Version]) -> Iterator[dict[str, Any]]:
         state = _state(key, version)
         yield {**_row(key, version), **state, **{f"before.{name}": value for name, value in before.items()}}
         before = state
+
+
+def _of_shared_addresses(topology: Topology) -> Iterator[dict[str, Any]]:
+    """When two running pods came to have one address, and when they ceased to: told of the later one."""
+    holders: dict[str, list[tuple[int, int, Key, Version]]] = defaultdict(list)
+    stays = ((key, *span) for key, history in topology.of_kind("Pod") for span in spans(history))
+    for key, version, start, end in stays:
+        runs = version.body["phase"] == "Running" and not version.body["deleting"]
+        for address in version.body["ips"] if runs and not version.body["host"] else ():
+            holders[address].append((start, end, key, version))
+    for address, found in holders.items():
+        if len({key for _, _, key, _ in found}) > 1:
+            yield from _of_shared_address(address, found)
+
+
+def _of_shared_address(address: str, found: list[tuple[int, int, Key, Version]]) -> Iterator[dict[str, Any]]:
+    """Every overlap once: versions of a pod that touch are one stay."""
+    ordered = sorted(found, key=lambda holder: (holder[0], holder[2].namespace, holder[2].name))
+    begun: dict[tuple[Key, Key], int] = {}
+    for at, (start, end, key, version) in enumerate(ordered):
+        for _, other_end, other, _ in ordered[:at]:
+            until = min(end, other_end)
+            if other == key or until <= start or begun.get((key, other), -1) >= start:
+                continue
+            begun[key, other] = until
+            name = f"{other.namespace}/{other.name}"
+            row = _row(key, version) | {
+                "@timestamp": start,
+                "message": f"{address} of {key.namespace}/{key.name} is that of {name}",
+            }
+            yield row | {"event.id": f"{row['event.id']}/{address}/{name}", "pod.ip.shared_with": name}
+            if until < FOREVER:
+                yield row | {
+                    "@timestamp": until,
+                    "event.id": f"{row['event.id']}/{address}/{name}/ended",
+                    "message": f"{address} of {key.namespace}/{key.name} is that of {name} no longer",
+                    "before.pod.ip.shared_with": name,
+                }
 
 
 def _of_conditions(key: Key, history: list[Version]) -> Iterator[dict[str, Any]]:

@@ -209,7 +209,7 @@ class Topology:
     def _pod_addresses(self) -> Iterator[tuple[Any, ...]]:
         zones = self.zones()
         for key, history in self.of_kind("Pod"):
-            for version, start, end in _spans(history):
+            for version, start, end in spans(history):
                 body = version.body
                 if body["host"]:
                     continue
@@ -225,24 +225,24 @@ class Topology:
 
     def _node_addresses(self) -> Iterator[tuple[Any, ...]]:
         for key, history in self.of_kind("Node"):
-            for version, start, end in _spans(history):
+            for version, start, end in spans(history):
                 for address in version.body["ips"]:
                     yield (address, start, end, key.name, version.body["zone"], None, None, None)
 
     def _service_addresses(self) -> Iterator[tuple[Any, ...]]:
         for key, history in self.of_kind("Service"):
-            for version, start, end in _spans(history):
+            for version, start, end in spans(history):
                 for address in version.body["ips"]:
                     yield (address, start, end, None, None, key.namespace, None, None)
 
     def _memberships(self) -> Iterator[tuple[tuple[str, str, str], tuple[int, int]]]:
         """(address, namespace, service) and from when until when, by slices and by the service's own addresses."""
         for key, history in self.of_kind("EndpointSlice"):
-            for version, start, end in _spans(history):
+            for version, start, end in spans(history):
                 service = version.body["service"] or ""
                 yield from (((e[0], key.namespace, service), (start, end)) for e in version.body["endpoints"])
         for key, history in self.of_kind("Service"):
-            for version, start, end in _spans(history):
+            for version, start, end in spans(history):
                 yield from (((address, key.namespace, key.name), (start, end)) for address in version.body["ips"])
 
     def _backend_names(self) -> dict[str, tuple[str, str]]:
@@ -269,7 +269,7 @@ class Topology:
         known = {(key.namespace, key.name) for key, _ in self.of_kind("Pod")}
         found: dict[Key, list[Told]] = defaultdict(list)
         for key, history in self.of_kind("EndpointSlice"):
-            for version, start, end in _spans(history):
+            for version, start, end in spans(history):
                 named = [e for e in version.body["endpoints"] if e[1] and (key.namespace, e[1]) not in known]
                 # That it was so before the slice was seen is a guess. It is a part of its own, to be cut by what was seen.
                 parts = [part for part in ((start, version.at), (version.at, end)) if part[0] < part[1]]
@@ -331,7 +331,7 @@ def as_of(history: Sequence[Version], at: int) -> Version | None:
     return history[0] if history and history[0].created <= at else None
 
 
-def _spans(history: Sequence[Version]) -> Iterator[tuple[Version, int, int]]:
+def spans(history: Sequence[Version]) -> Iterator[tuple[Version, int, int]]:
     """Each version that shows a living object, from when and until when it holds.
 
     The first version seen counts from the creation of the object: a snapshot shows what was there before it.

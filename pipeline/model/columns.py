@@ -87,6 +87,7 @@ _STATE: Final[dict[str, pl.DataType]] = {
     "pod.phase": pl.String(),
     "pod.ready": pl.Boolean(),
     "pod.restarts": pl.Int64(),
+    "pod.ip.shared_with": pl.String(),
     "container.waiting.reason": pl.String(),
     "container.exit.reason": pl.String(),
     "container.exit.code": pl.Int64(),
